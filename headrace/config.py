@@ -213,9 +213,7 @@ def load_settings(home: Path | None = None, environ: Mapping[str, str] | None = 
 def _read_toml(path: Path, *, named: bool) -> dict[str, Any]:
     if not path.exists():
         if named:
-            raise ConfigError(
-                f"settings file {path} does not exist", hint="correct HEADRACE_CONFIG or unset it"
-            )
+            raise ConfigError(f"settings file {path} does not exist", hint="correct HEADRACE_CONFIG or unset it")
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

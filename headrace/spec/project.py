@@ -1,0 +1,137 @@
+"""A project: all definitions found in a folder's Python files."""
+
+import hashlib
+import importlib.util
+import sys
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headrace.errors import ConfigError, DefinitionError
+from headrace.spec.features import FeatureView, RequestFeatures
+from headrace.spec.model import Model
+from headrace.spec.streams import EventStream, LabelStream
+
+__all__ = ["Project", "fingerprint", "load_project"]
+
+_Named = TypeVar("_Named", EventStream, FeatureView, Model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """The definitions of one project; names are unique within their kind."""
+
+    name: str
+    """The folder's name; part of Feast's keys and of headrace's own topics."""
+    path: Path
+    streams: tuple[EventStream, ...]
+    labels: tuple[LabelStream, ...]
+    views: tuple[FeatureView, ...]
+    requests: tuple[RequestFeatures, ...]
+    models: tuple[Model, ...]
+
+    def stream(self, name: str) -> EventStream:
+        return _one(self.streams, name, "event stream")
+
+    def view(self, name: str) -> FeatureView:
+        return _one(self.views, name, "feature view")
+
+    def model(self, name: str) -> Model:
+        return _one(self.models, name, "model")
+
+    def only_stream(self) -> EventStream:
+        """The event stream of a project that has just one.
+
+        Raises:
+            ConfigError: it has none or several.
+        """
+        if len(self.streams) != 1:
+            names = [stream.name for stream in self.streams]
+            raise ConfigError(f"project {self.name!r} has streams {names}", hint="say which one with --stream")
+        return self.streams[0]
+
+    def labels_of(self, stream: EventStream) -> LabelStream | None:
+        """The label stream of an event stream, if one is declared."""
+        return next((labels for labels in self.labels if labels.of is stream), None)
+
+
+def load_project(path: Path | str) -> Project:
+    """Import the Python files of a folder (or one file) and collect what they define.
+
+    Raises:
+        ConfigError: the folder does not exist or a file cannot be imported.
+        DefinitionError: a definition is wrong, or two of a kind share a name.
+    """
+    root = Path(path).absolute()
+    files = [root] if root.is_file() else sorted(root.glob("*.py"))
+    if not files:
+        raise ConfigError(f"project {path} holds no Python file", hint="give a folder such as examples/fraud")
+    found: dict[type, dict[str, Any]] = {
+        kind: {} for kind in (EventStream, LabelStream, FeatureView, RequestFeatures, Model)
+    }
+    for file in files:
+        for value in vars(_import(file)).values():
+            kind = type(value)
+            if kind in found and found[kind].setdefault(value.name, value) is not value:
+                raise DefinitionError(f"two definitions of {kind.__name__} {value.name!r}", hint="rename one of them")
+    for model in found[Model].values():
+        for item in (model.events, model.label, *model.views, *model.requests):
+            found[type(item)].setdefault(item.name, item)
+    folder = root.parent if root.is_file() else root
+    return Project(
+        name=folder.name.replace("-", "_"),
+        path=folder,
+        streams=tuple(found[EventStream].values()),
+        labels=tuple(found[LabelStream].values()),
+        views=tuple(found[FeatureView].values()),
+        requests=tuple(found[RequestFeatures].values()),
+        models=tuple(found[Model].values()),
+    )
+
+
+def fingerprint(*definitions: object) -> str:
+    """Version of definitions by content: twelve hex digits that change when any of them changes.
+
+    A function counts by its compiled code and constants.
+    """
+    return hashlib.sha256(repr([_plain(item) for item in definitions]).encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return (type(value).__name__, [(f.name, _plain(getattr(value, f.name))) for f in fields(value)])
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if hasattr(value, "items"):
+        return sorted((str(key), _plain(item)) for key, item in value.items())
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        return (
+            value.__name__,
+            code.co_code.hex(),
+            [_plain(item) for item in code.co_consts if item is not None],
+        )
+    return repr(value)
+
+
+def _import(file: Path) -> Any:
+    name = f"headrace_project_{file.parent.name}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{file} cannot be imported: {error!r}", hint="run it with python to see where") from error
+    return module
+
+
+def _one(items: tuple[_Named, ...], name: str, what: str) -> _Named:
+    for item in items:
+        if item.name == name:
+            return item
+    raise ConfigError(f"{what} {name!r} is not defined", hint=f"defined are {[item.name for item in items]}")
