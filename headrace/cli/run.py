@@ -1,0 +1,36 @@
+"""``headrace run ROLE``: one long-running part of the loop in the foreground."""
+
+import argparse
+import importlib
+from typing import Any
+
+from headrace.config import load_settings
+from headrace.errors import ConfigError
+from headrace.logging import set_up_logging
+from headrace.spec.project import load_project
+
+ROLES = {
+    "stream": ("streams.worker", "events to features: Kafka to Redis and Parquet"),
+    "score": ("serving.stream_scorer", "score every event of the stream with the serving predictor"),
+    "monitor": ("monitors.app", "watch features, predictions and labels; publish window reports"),
+    "agents": ("monitors.agents", "Faust agents: incidents, pages, signals to Temporal"),
+    "worker": ("workflows.worker", "Temporal worker: controllers, retraining, rollouts, training"),
+}
+"""Role -> (module with ``run(settings, project) -> int``, what it does)."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    roles = "\n".join(f"  {name:<8} {what}" for name, (_, what) in ROLES.items())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"roles:\n{roles}\n\nStop with Ctrl-C or SIGTERM; state is saved first."
+    parser.add_argument("role", metavar="ROLE", help=", ".join(ROLES))
+    parser.add_argument("--project", default="examples/fraud", help="project folder (default: %(default)s)")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.role not in ROLES:
+        raise ConfigError(f"role {args.role!r} is unknown", hint=f"use one of {', '.join(ROLES)}")
+    set_up_logging(args.log_level)
+    module: Any = importlib.import_module(ROLES[args.role][0])
+    return int(module.run(load_settings(), load_project(args.project)))
