@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, args.out, compression="zstd")
     frauds = sum(table["tx_fraud"].to_pylist())
+    share = frauds / table.num_rows
     print(
-        f"{table.num_rows:,} events of {args.days} days, {frauds:,} frauds ({frauds / table.num_rows:.2%}) -> {args.out}",
-        file=sys.stderr,
+        f"{table.num_rows:,} events of {args.days} days, {frauds:,} frauds ({share:.2%}) -> {args.out}", file=sys.stderr
     )
     return 0

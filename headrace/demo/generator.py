@@ -137,7 +137,7 @@ def _within(home: np.ndarray, shops: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _day(world: World, people: _People, day: int, rng: np.random.Generator) -> Sequence[np.ndarray]:
-    strength = {kind: 1.0 for kind in DRIFTS} | {d.kind: d.strength for d in world.drifts if day >= d.day}
+    strength = dict.fromkeys(DRIFTS, 1.0) | {d.kind: d.strength for d in world.drifts if day >= d.day}
     _commit_crimes(world, people, day, strength["crime"], rng)
     visits = rng.poisson(people.rate * strength["growth"])
     customer = np.repeat(np.arange(world.customers, dtype=np.int64), visits)
