@@ -1,0 +1,201 @@
+"""The offline log: immutable Parquet segments named by the offsets they hold.
+
+    <root>/<project>/events/<stream>/partition=K/<first>-<last>.parquet      every event, as it arrived
+    <root>/<project>/labels/<stream>/partition=K/<first>-<last>.parquet      every label, as it arrived
+    <root>/<project>/features/<view>/partition=K/<first>-<last>.parquet      every change of a feature row
+
+A segment appears whole or not at all and is never changed. A writer that starts again removes what lies beyond the
+offset it restarts from (:func:`drop_from`) and writes it anew.
+"""
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headrace.errors import HeadraceError, IntegrityError
+
+__all__ = [
+    "LogKind",
+    "Segment",
+    "drop_from",
+    "end_offset",
+    "log_folder",
+    "read_segment",
+    "segment_path",
+    "segments",
+    "segments_below",
+    "write_segment",
+]
+
+LogKind = Literal["events", "labels", "features"]
+
+_NAME = re.compile(r"(\d{20})-(\d{20})\.parquet")
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One file of the log."""
+
+    path: Path
+    first: int
+    last: int
+    """Offsets of its first and last message, both included."""
+
+
+def log_folder(offline_dir: Path, project: str, kind: LogKind, name: str, partition: int | None = None) -> Path:
+    """Folder of a log, or of one partition of it.
+
+    Args:
+        offline_dir: ``Settings.offline_dir``.
+        project: ``Project.name``.
+        kind: which of the three logs.
+        name: stream, label stream or view.
+        partition: partition of the topic the offsets belong to.
+    """
+    folder = offline_dir / project / kind / name
+    return folder if partition is None else folder / f"partition={partition}"
+
+
+def segment_path(folder: Path, first: int, last: int) -> Path:
+    """File of the offsets ``first`` to ``last``, both included; sorts by name as by offset."""
+    if not 0 <= first <= last:
+        raise ValueError(f"no segment holds the offsets {first} to {last}")
+    return folder / f"{first:020d}-{last:020d}.parquet"
+
+
+def write_segment(
+    table: pa.Table, folder: Path, first: int, last: int, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write one segment so that it survives a crash of the machine once this returns.
+
+    Args:
+        table: its rows.
+        folder: partition folder, made when absent.
+        first: first offset it covers.
+        last: last offset it covers, included.
+        metadata: kept in the file's footer beside what the schema already carries.
+
+    Raises:
+        HeadraceError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    target = segment_path(folder, first, last)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}{_UNFINISHED}")
+    if metadata:
+        footer = {**(table.schema.metadata or {}), **{key.encode(): text.encode() for key, text in metadata.items()}}
+        table = table.replace_schema_metadata(footer)
+    try:
+        _make_folder(folder)
+        with unfinished.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(target)
+        _sync_folder(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise _unwritable(target, error) from error
+    return target
+
+
+def read_segment(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Rows of one segment.
+
+    Raises:
+        IntegrityError: the file is no whole Parquet file.
+    """
+    try:
+        # Without partitioning=None the folder's name would become a column.
+        return pq.read_table(path, columns=columns, partitioning=None)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(
+            f"segment {path} cannot be read: {error}", hint="restore it from a copy, or rebuild it from the topic"
+        ) from error
+
+
+def segments(folder: Path) -> list[Segment]:
+    """Segments of one partition folder in offset order; empty when the folder is absent."""
+    return sorted(_parse(folder), key=lambda segment: segment.first)
+
+
+def segments_below(folder: Path) -> list[Segment]:
+    """Segments of every partition of a log, by partition number and offset."""
+    partitions = sorted(folder.glob("partition=*"), key=lambda path: int(path.name.partition("=")[2]))
+    return [segment for partition in partitions for segment in segments(partition)]
+
+
+def end_offset(folder: Path) -> int:
+    """The offset after the newest one on disk; 0 for an empty folder."""
+    return max((segment.last + 1 for segment in _parse(folder)), default=0)
+
+
+def drop_from(folder: Path, first_offset: int) -> int:
+    """Remove what a crashed writer left: unfinished files, and segments at or beyond ``first_offset``.
+
+    Returns:
+        How many segments were removed.
+
+    Raises:
+        IntegrityError: a segment holds offsets on both sides, so that the log and the snapshot do not belong together.
+    """
+    beyond = [segment for segment in segments(folder) if segment.last >= first_offset]
+    for segment in beyond:
+        if segment.first < first_offset:
+            raise IntegrityError(
+                f"segment {segment.path} reaches over offset {first_offset}, from which the state restarts",
+                hint="state and offline log are of different runs; restore both, or remove both and replay the topic",
+            )
+    if not folder.is_dir():
+        return 0
+    for path in folder.glob(f".*{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
+    # Newest first: a crash in the middle leaves a log without a hole.
+    for segment in reversed(beyond):
+        segment.path.unlink(missing_ok=True)
+    _sync_folder(folder)
+    return len(beyond)
+
+
+def _parse(folder: Path) -> Iterator[Segment]:
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        match = _NAME.fullmatch(path.name)
+        if match:
+            yield Segment(path=path, first=int(match[1]), last=int(match[2]))
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unwritable(target: Path, error: OSError) -> HeadraceError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return HeadraceError(
+            f"the disk of {target.parent} is full; segment {target.name} was not written",
+            hint="free space and start again: everything since the last snapshot is replayed",
+        )
+    return HeadraceError(f"segment {target} cannot be written: {error}", hint="check the folder's owner and rights")
