@@ -1,0 +1,264 @@
+"""The only place that makes Kafka clients, asks brokers about topics, and turns their errors into ours.
+
+Producing has a file of its own, :mod:`headrace.kafka_sender`.
+
+Every client reads the optional ``settings.kafka.client_config`` file (TLS, SASL …). librdkafka prints about twenty
+lines a second to stderr while a broker is away; here that becomes one warning per half minute.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from headrace.config import Settings
+from headrace.contracts.topics import Topic
+from headrace.errors import ConfigError, HeadraceError, UnavailableError
+from headrace.logging import get_logger
+
+__all__ = [
+    "check_broker",
+    "consumer",
+    "end_offsets",
+    "ensure_topics",
+    "make_client",
+    "partition_counts",
+    "read_topic",
+    "take",
+    "translate",
+]
+
+ANSWER_S = 10.0
+"""Longest wait for an answer about metadata, offsets or topics."""
+_WARN_EVERY_S = 30.0
+
+
+def consumer(settings: Settings, group: str, *, from_end: bool = False, config: Mapping[str, Any] | None = None) -> Any:
+    """A ``confluent_kafka.Consumer`` with manual offsets and short fetch waits.
+
+    Args:
+        settings: where the broker is.
+        group: consumer group; used for committed offsets even when partitions are assigned by hand.
+        from_end: start at the end where nothing is committed; the default is the beginning.
+        config: more librdkafka settings.
+    """
+    base = {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "latest" if from_end else "earliest",
+        "fetch.min.bytes": 1,
+        "fetch.wait.max.ms": 10,
+        "session.timeout.ms": 10_000,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "allow.auto.create.topics": False,
+    }
+    return make_client(Consumer, settings, {**base, **(config or {})})
+
+
+def take(client: Any, count: int, timeout_s: float, bootstrap: str) -> list[Any]:
+    """Up to ``count`` messages, errors raised as ours; end-of-partition marks are left in the list.
+
+    Raises:
+        UnavailableError: the broker refused; a broker that is merely away is waited for.
+    """
+    try:
+        messages = client.consume(count, timeout_s)
+    except KafkaException as error:
+        raise translate(error, bootstrap) from error
+    kept = []
+    for message in messages:
+        trouble = message.error()
+        if trouble is None or trouble.code() == KafkaError._PARTITION_EOF:
+            kept.append(message)
+        elif not (trouble.retriable() or trouble.code() in _PASSING):
+            raise translate(trouble, bootstrap)
+    return kept
+
+
+def check_broker(settings: Settings) -> None:
+    """Return when the broker answers.
+
+    Raises:
+        UnavailableError: it does not, said in one sentence.
+    """
+    _metadata(settings, ANSWER_S)
+
+
+def partition_counts(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
+    """Partitions of each topic that exists."""
+    known = _metadata(settings, ANSWER_S).topics
+    return {name: len(known[name].partitions) for name in topics if name in known}
+
+
+def ensure_topics(settings: Settings, topics: Iterable[Topic | str]) -> None:
+    """Create the topics that do not exist yet; existing ones stay as they are.
+
+    A plain name gets the configured number of partitions.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+        ConfigError: it refuses a topic.
+    """
+    wanted = {item if isinstance(item, str) else item.name: item for item in topics}
+    known = _metadata(settings, ANSWER_S).topics
+    new = []
+    for name, item in wanted.items():
+        if name in known:
+            continue
+        partitions = None if isinstance(item, str) else item.partitions
+        config = {"cleanup.policy": "compact"} if isinstance(item, Topic) and item.compacted else {}
+        # A replay carries message times years back; time-based retention would delete its segments at once.
+        config["retention.ms"] = "-1"
+        new.append(NewTopic(name, partitions or settings.kafka.partitions, 1, config=config))
+    if not new:
+        return
+    admin = make_client(AdminClient, settings, {})
+    for name, future in admin.create_topics(new, operation_timeout=ANSWER_S).items():
+        try:
+            future.result(ANSWER_S + 5)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue
+            raise ConfigError(f"topic {name!r} cannot be created: {error.args[0].str()}") from error
+
+
+def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Offset after the last message of every partition of the topics.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    client = consumer(settings, "headrace.reader")
+    try:
+        ends = {}
+        for topic, partitions in partition_counts(settings, topics).items():
+            for number in range(partitions):
+                ends[topic, number] = client.get_watermark_offsets(TopicPartition(topic, number), ANSWER_S)[1]
+        return ends
+    except KafkaException as error:
+        raise translate(error, settings.kafka.bootstrap) from error
+    finally:
+        client.close()
+
+
+def read_topic(settings: Settings, topic: str, *, start: Mapping[int, int] | None = None) -> Iterator[Any]:
+    """Every message from ``start`` (partition -> offset; the beginning when absent) to the present end of a topic."""
+    ends = {number: end for (_, number), end in end_offsets(settings, [topic]).items()}
+    client = consumer(settings, "headrace.reader", config={"enable.partition.eof": True})
+    try:
+        given = start or {}
+        left = {number for number, end in ends.items() if end > given.get(number, 0)}
+        client.assign([TopicPartition(topic, number, given.get(number, 0)) for number in sorted(left)])
+        while left:
+            for message in take(client, 500, 1.0, settings.kafka.bootstrap):
+                number = message.partition()
+                if message.error() is not None:
+                    left.discard(number)
+                elif message.offset() < ends[number]:
+                    yield message
+                    if message.offset() == ends[number] - 1:
+                        left.discard(number)
+    finally:
+        client.close()
+
+
+def translate(error: Exception, bootstrap: str) -> HeadraceError:
+    """One of ours for an error of the client library."""
+    cause = error.args[0] if isinstance(error, KafkaException) else error
+    if not isinstance(cause, KafkaError):
+        return ConfigError(f"Kafka client: {cause}", hint="correct the file named by kafka.client_config")
+    if cause.code() in _AWAY:
+        return UnavailableError(
+            f"Kafka at {bootstrap} does not answer ({cause.str()})",
+            hint="start the embedded stack with `headrace up`, or set kafka.bootstrap to a running broker",
+        )
+    if cause.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED):
+        return ConfigError(
+            f"Kafka at {bootstrap} refuses these credentials: {cause.str()}",
+            hint="correct the file named by kafka.client_config",
+        )
+    return UnavailableError(f"Kafka at {bootstrap}: {cause.name()}: {cause.str()}")
+
+
+_AWAY = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    }
+)
+_PASSING = _AWAY | {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR}
+"""Errors a consumer recovers from by itself."""
+
+
+def make_client(kind: Callable[[dict[str, Any]], Any], settings: Settings, config: dict[str, Any]) -> Any:
+    """A client of the library with our defaults, ``config`` over them and the user's file over both.
+
+    Raises:
+        ConfigError: a setting in that file is wrong.
+    """
+    merged = {
+        "bootstrap.servers": settings.kafka.bootstrap,
+        "client.id": "headrace",
+        "socket.keepalive.enable": True,
+        "topic.metadata.refresh.interval.ms": 30_000,
+        "reconnect.backoff.max.ms": 1_000,
+        "log_level": 0,
+        "error_cb": _ErrorLog(settings.kafka.bootstrap),
+        **config,
+        **_client_config(settings.kafka.client_config),
+    }
+    try:
+        return kind(merged)
+    except KafkaException as error:
+        raise ConfigError(
+            f"Kafka client: {error.args[0].str()}", hint="correct the file named by kafka.client_config"
+        ) from error
+
+
+class _ErrorLog:
+    """Says once per half minute that a broker is away."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._log = get_logger(__name__, bootstrap=bootstrap)
+        self._quiet_until = 0.0
+
+    def __call__(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _WARN_EVERY_S
+            self._log.warning("kafka client in trouble", error=error.str())
+
+
+def _client_config(path: str) -> dict[str, str]:
+    if not path:
+        return {}
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"kafka.client_config {path!r} cannot be read: {error.strerror}") from error
+    values = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{path} line {number} is no key=value")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def _metadata(settings: Settings, timeout_s: float) -> Any:
+    admin = make_client(AdminClient, settings, {})
+    try:
+        return admin.list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise translate(error, settings.kafka.bootstrap) from error
