@@ -1,0 +1,62 @@
+"""Feature rows in columns: one row for each (key, instant)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.plan import ViewPlan
+
+__all__ = ["RowBatch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowBatch:
+    """Rows of one view; a row holds at every instant ``valid_from_us <= q < valid_until_us``.
+
+    Shapes: n rows, F features, I inputs, m events in all states.
+    """
+
+    keys: NDArray[np.generic]
+    """(n,) int64, or objects when keys are texts."""
+    valid_from_us: NDArray[np.int64]
+    valid_until_us: NDArray[np.int64]
+    """(n,) NEVER_US when nothing more happens without new events."""
+    values: NDArray[np.float64]
+    """(n, F) NaN is null; Int64 features are whole numbers below 2**53."""
+    has_state: NDArray[np.bool_]
+    """(n,) whether the slice below holds every live event of the key.
+
+    False: the key has more than MAX_STATE_EVENTS, or this is a log batch; the row cannot be moved in time.
+    """
+    state_start: NDArray[np.int64]
+    """(n + 1,) row i has the events ``state_start[i]:state_start[i + 1]``, by (time, id)."""
+    state_t: NDArray[np.int64]
+    state_id: NDArray[np.int64]
+    state_inputs: NDArray[np.int64]
+    """(I, m) NULL where missing."""
+
+    def __len__(self) -> int:
+        return len(self.valid_from_us)
+
+    @staticmethod
+    def without_state(
+        plan: ViewPlan,
+        keys: NDArray[np.generic],
+        valid_from_us: NDArray[np.int64],
+        valid_until_us: NDArray[np.int64],
+        values: NDArray[np.float64],
+    ) -> "RowBatch":
+        """Rows as the feature log keeps them."""
+        nothing = np.empty(0, dtype=np.int64)
+        return RowBatch(
+            keys=keys,
+            valid_from_us=valid_from_us,
+            valid_until_us=valid_until_us,
+            values=values,
+            has_state=np.zeros(len(keys), dtype=np.bool_),
+            state_start=np.zeros(len(keys) + 1, dtype=np.int64),
+            state_t=nothing,
+            state_id=nothing,
+            state_inputs=np.empty((len(plan.inputs), 0), dtype=np.int64),
+        )
