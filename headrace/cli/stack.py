@@ -3,19 +3,20 @@
 import argparse
 import json
 import signal
-import sys
-import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace.cli.teller import Teller
 from headrace.config import load_settings
 
 if TYPE_CHECKING:
     from headrace.local.stack import EmbeddedStack, StackStatus
 
 __all__ = ["configure", "run"]
+
+_LOOK_EVERY_S = 1.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,34 +41,33 @@ def run(args: argparse.Namespace) -> int:
     if args._stack_command == "up":
         return _up(stack, mlflow_ui=args.mlflow, foreground=args.foreground)
     if args._stack_command == "down":
-        stack.down(progress=_tell)
+        with Teller() as tell:
+            stack.down(progress=tell)
         return 0
     return _status(stack, as_json=args.json)
 
 
 def _up(stack: "EmbeddedStack", *, mlflow_ui: bool, foreground: bool) -> int:
-    from headrace.local.addresses import overridden
-    from headrace.local.layout import Layout
-    from headrace.local.ports import read_ports
-    from headrace.local.service import read_services
-
-    settings = stack.up(mlflow_ui=mlflow_ui, progress=_tell)
-    layout = Layout(stack.home)
-    names = {service.name for service in read_services(layout)}
-    for sentence in overridden(settings, read_ports(layout), names):
-        print(f"headrace: warning: {sentence}", file=sys.stderr)
+    # From the first moment on, SIGTERM ends `up` as Ctrl-C does: nothing half started stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Teller() as tell:
+        stack.up(mlflow_ui=mlflow_ui, progress=tell)
+        for sentence in stack.overridden():
+            tell("warning", sentence)
     if foreground:
         _stay(stack)
     return 0
 
 
 def _stay(stack: "EmbeddedStack") -> None:
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    _tell("stack", "running; Ctrl-C stops it")
-    ended.wait()
-    stack.down(progress=_tell)
+    with Teller() as tell:
+        try:
+            tell("stack", "running; Ctrl-C stops it")
+            while stack.is_supervised():
+                time.sleep(_LOOK_EVERY_S)
+            tell("stack", "was stopped by somebody else")
+        except KeyboardInterrupt:
+            stack.down(progress=tell)
 
 
 def _status(stack: "EmbeddedStack", *, as_json: bool) -> int:
@@ -92,8 +92,10 @@ def _print_status(status: "StackStatus") -> None:
         if each.since_s:
             facts.append(f"for {_duration(time.time() - each.since_s)}")
         if each.restarts:
-            facts.append(f"{each.restarts} restarts, last: {each.last_exit}")
-        state = each.phase if each.answers or each.pid is None else "no answer"
+            facts.append(f"{each.restarts} restart{'s' if each.restarts > 1 else ''}")
+        if each.last_exit and (each.restarts or not each.pid):
+            facts.append(f"it {each.last_exit}")
+        state = each.phase if each.answers or not each.pid else "no answer"
         print(f"{each.name:<9} {state:<11} {each.address or '-':<24} {', '.join(facts)}")
 
 
@@ -102,7 +104,3 @@ def _duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
-
-
-def _tell(name: str, sentence: str) -> None:
-    print(f"{name:<9} {sentence}", file=sys.stderr, flush=True)

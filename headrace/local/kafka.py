@@ -66,15 +66,18 @@ def _properties(data: Path, ports: dict[str, int]) -> dict[str, object]:
     }
 
 
-_LOG4J = """\
-status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{ISO8601} %p %m (%c)%n
-rootLogger.level = warn
-rootLogger.appenderRef.console.ref = console
-"""
+_JVM = (
+    *_HEAP,
+    # Better a quick death and a restart than a broker that limps.
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
+    # Kafka 4.1 on Java 25 would print a page of warnings about both at every start.
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+)
 
 
 def find_java() -> Path:
@@ -103,12 +106,10 @@ def build_service(layout: Layout, ports: dict[str, int], jars: list[Path]) -> Se
     data, config = layout.data_dir(NAME), layout.config_dir(NAME)
     data.mkdir(parents=True, exist_ok=True)
     config.mkdir(parents=True, exist_ok=True)
-    server, log4j = config / "server.properties", config / "log4j2.properties"
+    server = config / "server.properties"
     lines = [f"{key}={value}" for key, value in _properties(data, ports).items()]
     write_atomically(server, ("\n".join(lines) + "\n").encode())
-    write_atomically(log4j, _LOG4J.encode())
-    java = [str(find_java()), *_HEAP, "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
-    java += [f"-Dlog4j2.configurationFile={log4j}", "-cp", os.pathsep.join(map(str, jars))]
+    java = [str(find_java()), *_JVM, "-cp", os.pathsep.join(map(str, jars))]
     if not (data / "meta.properties").exists():
         _format(java, server)
     return Service(name=NAME, command=(*java, "kafka.Kafka", str(server)), stop_within_s=20.0)

@@ -1,19 +1,32 @@
-"""The jars of Apache Kafka: fetched once from Maven Central by ``jgo``, then found in its cache."""
+"""The jars of Apache Kafka: fetched once from Maven Central by ``jgo``, then found in its cache.
 
+They are locked as the Python packages are: ``kafka-4.1.2.sha256`` lists every file with its digest.
+After a change of version: ``sha256sum`` of the files that ``jgo`` prints.
+"""
+
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
-from headrace.errors import UnavailableError
+from headrace.errors import IntegrityError, UnavailableError
 from headrace.local.layout import Layout, write_atomically
 
-__all__ = ["COORDINATE", "fetch_jars", "known_jars"]
+__all__ = ["COORDINATE", "check_jars", "fetch_jars", "known_jars"]
 
 # Pinned: 4.4.0 does not resolve (an artifact is missing in Maven Central), 4.3.1 needs 117 jars.
-COORDINATE = "org.apache.kafka:kafka_2.13:4.1.2"
-_JARS = 45
+# slf4j-simple: without a binding Kafka logs nothing. Not log4j-slf4j-impl: its dependency management
+# would silently swap in the clients of Kafka 3.9 and older codecs.
+COORDINATE = "org.apache.kafka:kafka_2.13:4.1.2+org.slf4j:slf4j-simple:1.7.36"
+_DIGESTS = "kafka-4.1.2.sha256"
+_NETWORK_HINT = (
+    "connect to the network for the first start (a proxy is taken from HTTPS_PROXY, a mirror from jgo's "
+    "configuration), then run `headrace up` again"
+)
+_PATIENCE_S = 10.0
 
 
 def known_jars(layout: Layout) -> list[Path]:
@@ -34,10 +47,12 @@ def fetch_jars(layout: Layout, progress: Callable[[str], None]) -> list[Path]:
 
     Raises:
         UnavailableError: Maven Central or a mirror of it cannot be reached.
+        IntegrityError: a file is not the one we locked.
     """
     if jars := known_jars(layout):
         return jars
     # --class-path-only: otherwise two jars land on a module path and Scala is not found.
+    digests = _read_digests()
     command = [sys.executable, "-m", "jgo", "--class-path-only", "info", "jars", COORDINATE]
     lines: list[str] = []
     fetched = 0
@@ -49,17 +64,55 @@ def fetch_jars(layout: Layout, progress: Callable[[str], None]) -> list[Path]:
             if line.startswith("Downloading") and ".jar" in line:
                 fetched += 1
                 if fetched % 10 == 0:
-                    progress(f"downloading, {fetched} of {_JARS} files")
+                    progress(f"downloading, {fetched} of {len(digests)} files")
             lines.append(line.strip())
     jars = [Path(line) for line in lines if line.endswith(".jar") and Path(line).is_absolute()]
     if jgo.returncode or not jars:
-        raise UnavailableError(
-            f"Apache Kafka could not be downloaded from Maven Central: {lines[-1] if lines else 'no answer'}",
-            hint="connect to the network for the first start (a proxy is taken from HTTPS_PROXY, "
-            "a mirror from jgo's configuration), then run `headrace up` again",
-        )
+        said = next((line for line in reversed(lines) if line), "no answer")
+        raise UnavailableError(f"Apache Kafka could not be downloaded from Maven Central: {said}", hint=_NETWORK_HINT)
+    _verify(jars, digests)
     write_atomically(_memory(layout), json.dumps([str(jar) for jar in jars], indent=2).encode())
     return jars
+
+
+def check_jars(layout: Layout) -> str:
+    """The jars are here, or can be fetched.
+
+    Raises:
+        UnavailableError: neither.
+    """
+    if jars := known_jars(layout):
+        return f"Apache Kafka 4.1.2 is here ({len(jars)} jars)"
+    import httpx
+    from jgo import MAVEN_CENTRAL_URL
+
+    try:
+        httpx.head(MAVEN_CENTRAL_URL + "/", timeout=_PATIENCE_S, follow_redirects=True)
+    except httpx.HTTPError as error:
+        raise UnavailableError(
+            f"Apache Kafka is not downloaded yet and {MAVEN_CENTRAL_URL} cannot be reached: {error}",
+            hint=_NETWORK_HINT,
+        ) from error
+    return "Apache Kafka will be downloaded at the first start (43 MB); Maven Central answers"
+
+
+def _read_digests() -> dict[str, str]:
+    lines = resources.files("headrace.local").joinpath(_DIGESTS).read_text(encoding="ascii").splitlines()
+    pairs = (line.split() for line in lines)
+    return {name: digest for digest, name in pairs}
+
+
+def _verify(jars: list[Path], digests: dict[str, str]) -> None:
+    for jar in jars:
+        digest = hashlib.sha256(jar.read_bytes()).hexdigest()
+        if digests.get(jar.name) != digest:
+            raise IntegrityError(
+                f"{jar} has SHA-256 {digest}, which is not the locked {digests.get(jar.name, '(not listed)')}",
+                hint="delete ~/.cache/jgo and ~/.m2/repository/org/apache/kafka and start again; "
+                "if it happens twice, distrust the mirror",
+            )
+    if missing := digests.keys() - {jar.name for jar in jars}:
+        raise IntegrityError(f"Apache Kafka came without {', '.join(sorted(missing))}")
 
 
 def _memory(layout: Layout) -> Path:

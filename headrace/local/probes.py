@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,9 +89,15 @@ async def _ask_temporal(settings: Settings) -> str:
             DescribeNamespaceRequest(namespace=namespace), timeout=timedelta(seconds=_PATIENCE_S)
         )
     except (RPCError, RuntimeError, TimeoutError) as error:
-        said = str(error) or f"no answer within {_PATIENCE_S:g} s"
+        said = _brief(str(error)) or f"no answer within {_PATIENCE_S:g} s"
         raise UnavailableError(f"Temporal at {address} does not answer: {said}") from error
     return address
+
+
+def _brief(message: str) -> str:
+    """The operating system's words out of the nested debug text of Temporal's client."""
+    found = re.search(r'message: "([^"]+)"', message)
+    return found.group(1) if found else message
 
 
 def probe_mlflow(settings: Settings) -> str:

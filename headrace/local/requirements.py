@@ -15,12 +15,15 @@ import psutil
 
 from headrace.errors import ConfigError, UnavailableError
 from headrace.local import kafka, temporal, valkey
+from headrace.local.layout import Layout
+from headrace.local.ports import is_free, read_ports
 
 __all__ = [
     "check_disk",
     "check_home",
     "check_java",
     "check_memory",
+    "check_ports",
     "check_programs",
     "check_python",
 ]
@@ -102,3 +105,27 @@ def check_programs() -> str:
         if not os.access(program, os.X_OK):
             raise UnavailableError(f"{program} is not executable", hint="run `make setup` again")
     return "programs of Valkey and Temporal are installed"
+
+
+def check_ports(layout: Layout) -> str:
+    """The ports of a stopped stack are still free."""
+    ports = read_ports(layout)
+    taken = {name: port for name, port in ports.items() if not is_free(port)}
+    if taken:
+        told = ", ".join(f"{port} of {name} by {_owner(port)}" for name, port in taken.items())
+        raise UnavailableError(
+            f"ports of this stack are taken: {told}",
+            hint="stop that program, or run `headrace up`, which then chooses other ports and says so",
+        )
+    return f"{len(ports)} remembered ports are free" if ports else "ports are chosen at the first start"
+
+
+def _owner(port: int) -> str:
+    """Who listens on a port, as far as this user may know."""
+    for connection in psutil.net_connections(kind="tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            try:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            except psutil.NoSuchProcess:
+                break
+    return "a process of another user"

@@ -13,6 +13,7 @@ __all__ = [
     "Service",
     "ServiceState",
     "SupervisorState",
+    "phase_of",
     "read_services",
     "read_state",
     "write_services",
@@ -89,3 +90,9 @@ def read_state(layout: Layout) -> SupervisorState | None:
         return msgspec.json.decode(layout.state_file.read_bytes(), type=SupervisorState)
     except FileNotFoundError:
         return None
+
+
+def phase_of(layout: Layout, name: str) -> Phase | None:
+    """The phase of one service in the last report; None when it is not in there."""
+    state = read_state(layout)
+    return state.services[name].phase if state and name in state.services else None

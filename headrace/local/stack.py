@@ -11,25 +11,23 @@ import fcntl
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from headrace.config import Settings, load_settings
 from headrace.errors import RejectedError, UnavailableError
 from headrace.local import kafka, mlflow, process, requirements, supervisor, temporal, valkey
-from headrace.local.addresses import addresses_of, settings_of
+from headrace.local.addresses import addresses_of, overridden
+from headrace.local.answers import wait_for_answers
 from headrace.local.kafka_jars import fetch_jars
 from headrace.local.layout import Layout, write_atomically
 from headrace.local.ports import choose_ports, read_ports
-from headrace.local.probes import PROBES
 from headrace.local.process import ProcessName
 from headrace.local.service import (
     Phase,
-    SupervisorState,
+    phase_of,
     read_services,
     read_state,
     write_services,
@@ -42,8 +40,6 @@ Progress = Callable[[str, str], None]
 """Called with the name of a service (or "stack") and a sentence about it."""
 
 _PAUSE_S = 0.05
-_START_WITHIN_S = 120.0
-"""Slow disks and busy machines; on a free machine the stack answers after 4 s."""
 _END_WITHIN_S = 60.0
 _RUN_WITHIN_S = 10.0
 
@@ -81,12 +77,12 @@ class EmbeddedStack:
         requirements.check_home(self.home)
         with self._one_command(progress):
             running = self._supervisor()
-            if running is None:
-                self._start(mlflow_ui, progress)
-            else:
-                self._complete(running, mlflow_ui)
             try:
-                self._wait_for_answers(progress)
+                if running is None:
+                    self._start(mlflow_ui, progress)
+                else:
+                    self._complete(running, mlflow_ui)
+                wait_for_answers(self._layout, progress)
             except BaseException:
                 if running is None:
                     self._stop(progress)
@@ -105,6 +101,15 @@ class EmbeddedStack:
         """What runs where, and whether it answers."""
         return read_status(self._layout)
 
+    def is_supervised(self) -> bool:
+        """Whether a supervisor keeps this stack running."""
+        return self._supervisor() is not None
+
+    def overridden(self) -> list[str]:
+        """Settings that make other commands use another server than this stack's, as sentences."""
+        names = {service.name for service in read_services(self._layout)}
+        return overridden(load_settings(self.home), read_ports(self._layout), names)
+
     def stop_service(self, name: str) -> None:
         """Stop one server and keep it stopped until :meth:`start_service` or :meth:`up`.
 
@@ -113,7 +118,7 @@ class EmbeddedStack:
         """
         with self._one_command(_silent):
             self._want(name, wanted=False)
-            self._wait_for(lambda: self._phase(name) is Phase.STOPPED, f"{name} to stop", _END_WITHIN_S)
+            self._wait_for(lambda: phase_of(self._layout, name) is Phase.STOPPED, f"{name} to stop", _END_WITHIN_S)
 
     def start_service(self, name: str) -> None:
         """Start a server stopped by :meth:`stop_service` and wait until it answers.
@@ -124,7 +129,7 @@ class EmbeddedStack:
         """
         with self._one_command(_silent):
             self._want(name, wanted=True)
-            self._wait_for_answers(_silent)
+            wait_for_answers(self._layout, _silent)
 
     # -- starting -------------------------------------------------------------------------------------
 
@@ -156,48 +161,6 @@ class EmbeddedStack:
             services.append(mlflow.build_service(self._layout, ports, load_settings(self.home)))
         write_services(self._layout, services)
         os.kill(running.pid, signal.SIGHUP)
-
-    def _wait_for_answers(self, progress: Progress) -> None:
-        """Wait until every wanted server answers.
-
-        Raises:
-            UnavailableError: one does not; carries the last line of its log.
-        """
-        names = [service.name for service in read_services(self._layout) if service.wanted]
-        settings = settings_of(self.home, read_ports(self._layout))
-        give_up = threading.Event()
-        began = time.monotonic()
-        with ThreadPoolExecutor(len(names)) as threads:
-            waits = [threads.submit(self._wait_for_answer, name, settings, began, give_up, progress) for name in names]
-            try:
-                for wait in waits:
-                    wait.result()
-            finally:
-                give_up.set()
-
-    def _wait_for_answer(
-        self, name: str, settings: Settings, began: float, give_up: threading.Event, progress: Progress
-    ) -> None:
-        progress(name, "starting")
-        while not give_up.is_set():
-            try:
-                address = PROBES[name](settings)
-            except UnavailableError as error:
-                if self._phase(name) is Phase.FAILING or time.monotonic() - began > _START_WITHIN_S:
-                    raise self._did_not_start(name, error) from error
-            else:
-                progress(name, f"answers at {address} after {time.monotonic() - began:.1f} s")
-                return
-            give_up.wait(_PAUSE_S)
-
-    def _did_not_start(self, name: str, error: UnavailableError) -> UnavailableError:
-        log = self._layout.log_file(name)
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
-        return UnavailableError(
-            f"{name} does not start: {error.args[0]}; its log ends with: {said}",
-            hint=f"read {log}, and run `headrace doctor`",
-        )
 
     def _publish(self) -> None:
         """Write the file by which every other command finds the servers."""
@@ -245,10 +208,6 @@ class EmbeddedStack:
     def _supervisor(self) -> ProcessName | None:
         state = read_state(self._layout)
         return state.supervisor if state and process.is_alive(state.supervisor) else None
-
-    def _phase(self, name: str) -> Phase | None:
-        state: SupervisorState | None = read_state(self._layout)
-        return state.services[name].phase if state and name in state.services else None
 
     def _wait_for(self, happened: Callable[[], bool], what: str, within_s: float) -> None:
         deadline = time.monotonic() + within_s

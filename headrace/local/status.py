@@ -75,16 +75,7 @@ def read_status(layout: Layout) -> StackStatus:
 
 def _ask(name: str, wanted: bool, fact: ServiceState | None, settings: Settings) -> ServiceStatus:
     if fact is None or fact.process is None or not process.is_alive(fact.process):
-        phase = Phase.STOPPED if fact is None or fact.phase is Phase.RUNNING else fact.phase
-        return ServiceStatus(
-            name=name,
-            phase=phase,
-            wanted=wanted,
-            answers=False,
-            since_s=fact.since_s if fact else 0.0,
-            restarts=fact.restarts if fact else 0,
-            last_exit=fact.last_exit if fact else "",
-        )
+        return _absent(name, wanted, fact)
     try:
         answers, address = True, PROBES[name](settings)
     except UnavailableError as error:
@@ -100,6 +91,22 @@ def _ask(name: str, wanted: bool, fact: ServiceState | None, settings: Settings)
         restarts=fact.restarts,
         last_exit=fact.last_exit,
         memory_bytes=sum(_resident(pid) for pid in process.members(fact.process)),
+    )
+
+
+def _absent(name: str, wanted: bool, fact: ServiceState | None) -> ServiceStatus:
+    if fact is None:
+        return ServiceStatus(name=name, phase=Phase.STOPPED, wanted=wanted, answers=False)
+    # Reported as running by a supervisor that has not seen the end of it, usually because it died too.
+    unseen = fact.phase is Phase.RUNNING
+    return ServiceStatus(
+        name=name,
+        phase=Phase.STOPPED if unseen else fact.phase,
+        wanted=wanted,
+        answers=False,
+        since_s=0.0 if unseen else fact.since_s,
+        restarts=fact.restarts,
+        last_exit="ended unobserved" if unseen else fact.last_exit,
     )
 
 

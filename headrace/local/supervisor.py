@@ -6,7 +6,6 @@ SIGTERM stops everything. It also stops everything when the file disappears, so 
 not leave servers behind.
 """
 
-import contextlib
 import ctypes
 import fcntl
 import logging
@@ -16,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from headrace.local import process
@@ -67,20 +67,15 @@ class _Child:
         self.state = ServiceState(phase=Phase.STOPPED, since_s=time.time())
 
     def start(self, layout: Layout) -> None:
-        command = list(self.service.command)
-        with layout.log_file(self.service.name).open("ab") as log:
-            self.popen = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=layout.home,
-                env={**os.environ, **self.service.environment},
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
-        self.process = process.name_of(self.popen.pid)
+        """Start the process; one that cannot be started counts as one that died at once."""
         self.started_s = time.monotonic()
+        try:
+            self._spawn(layout.log_file(self.service.name), layout.home)
+        except (OSError, subprocess.SubprocessError) as error:
+            self._bury(f"could not be started: {error}")
+            return
+        assert self.popen is not None, "it was just started"
+        self.process = process.name_of(self.popen.pid)
         self.state = ServiceState(
             phase=Phase.RUNNING,
             process=self.process,
@@ -90,19 +85,35 @@ class _Child:
         )
         _log.info("%s started, pid %d", self.service.name, self.popen.pid)
 
+    def _spawn(self, log_file: Path, folder: Path) -> None:
+        _rotate(log_file)
+        with log_file.open("ab") as log:
+            self.popen = subprocess.Popen(
+                list(self.service.command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={**os.environ, **self.service.environment},
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
     def note_death(self) -> bool:
         """Take note when the process has ended by itself; True if it has."""
         if self.popen is None or (code := self.popen.poll()) is None:
             return False
-        lived_s = time.monotonic() - self.started_s
         if self.process is not None:
             process.stop(self.process, within_s=0.0)  # descendants it left
         self.popen = None
-        self.deaths = self.deaths.after(lived_s)
-        self.not_before_s = time.monotonic() + self.deaths.pause_s
-        self._set(Phase.FAILING if self.deaths.is_failing else Phase.WAITING, _ending(code, lived_s))
-        _log.warning("%s %s; starts again in %.1f s", self.service.name, self.state.last_exit, self.deaths.pause_s)
+        self._bury(_ending(code, time.monotonic() - self.started_s))
         return True
+
+    def _bury(self, ending: str) -> None:
+        self.deaths = self.deaths.after(time.monotonic() - self.started_s)
+        self.not_before_s = time.monotonic() + self.deaths.pause_s
+        self._set(Phase.FAILING if self.deaths.is_failing else Phase.WAITING, ending)
+        _log.warning("%s %s; starts again in %.1f s", self.service.name, ending, self.deaths.pause_s)
 
     def stop(self) -> None:
         if self.process is not None and self.popen is not None:
@@ -112,7 +123,7 @@ class _Child:
         self.popen = None
         self.deaths = NEVER_DIED
         self.not_before_s = 0.0
-        self._set(Phase.STOPPED, "stopped as asked")
+        self._set(Phase.STOPPED, "was stopped as asked")
 
     def _set(self, phase: Phase, last_exit: str) -> None:
         self.state = ServiceState(phase=phase, since_s=time.time(), restarts=self.deaths.total, last_exit=last_exit)
@@ -149,7 +160,6 @@ class _Supervisor:
             child.service = service
             changed |= child.note_death()
             if service.wanted and child.popen is None and time.monotonic() >= child.not_before_s:
-                _rotate(self.layout.log_file(service.name))
                 child.start(self.layout)
                 changed = True
             elif not service.wanted and child.state.phase is not Phase.STOPPED:
@@ -164,12 +174,8 @@ class _Supervisor:
         return max(0.0, min([_LOOK_EVERY_S, *waits]))
 
     def stop_all(self) -> None:
-        for child in self.children.values():
-            if child.process is not None and child.popen is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child.process.pid, signal.SIGTERM)  # all at once; the loop below waits
-        for child in self.children.values():
-            child.stop()
+        with ThreadPoolExecutor(max(len(self.children), 1)) as threads:
+            list(threads.map(_Child.stop, self.children.values()))
         if self.layout.run_dir.exists():
             self.report()
 
