@@ -1,0 +1,112 @@
+"""Definitions check themselves when built; every error names the field, the value and the next step."""
+
+import dataclasses
+
+import pytest
+
+from headrace import (
+    BeatsChampion,
+    EventStream,
+    FeatureView,
+    Float64,
+    Int64,
+    LabelStream,
+    Model,
+    MonitorPolicy,
+    RequestFeatures,
+    RolloutPolicy,
+    String,
+    count,
+    mean,
+)
+from headrace.errors import DefinitionError
+
+PAYMENTS = EventStream(
+    "payments", key="card", time="at", id="payment", schema={"card": Int64, "shop": String(), "amount": Float64()}
+)
+OUTCOMES = LabelStream("outcomes", of=PAYMENTS, value="fraud", delay="7d")
+
+
+def view(**changes: object) -> FeatureView:
+    given = {"entity": "card", "source": PAYMENTS, "features": [count().over("1d")]} | changes
+    return FeatureView("activity", **given)
+
+
+def test_names_are_derived_from_what_is_computed() -> None:
+    activity = view(features=[count().over("1d", "36h"), mean("amount").over("7d")])
+
+    assert activity.feature_names == ("count_1d", "count_1d12h", "mean_amount_7d")
+    assert activity.full_names[2] == "activity__mean_amount_7d"
+
+
+@pytest.mark.parametrize(
+    ("closed", "enter_us", "leave_us"),
+    [("left", 1, 61), ("right", 0, 60), ("both", 0, 61), ("neither", 1, 60)],
+)
+def test_closed_decides_the_first_and_last_visible_instant(closed: str, enter_us: int, leave_us: int) -> None:
+    """An event at t is visible at q iff t + enter <= q < t + leave; window 60 µs, no delay."""
+    (feature,) = count().over("60us")
+
+    assert (feature.enter_us(closed), feature.leave_us(closed)) == (enter_us, leave_us)
+
+
+def test_a_delay_shifts_both_ends() -> None:
+    (feature,) = count().over("10us", delay="5us")
+
+    assert (feature.enter_us("right"), feature.leave_us("right")) == (5, 15)
+
+
+def test_definitions_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PAYMENTS.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("build", "names", "hint"),
+    [
+        (lambda: EventStream("Payments", key="a", time="t", id="i", schema={"a": Int64}), "'Payments'", "a-z"),
+        (lambda: EventStream("p", key="b", time="t", id="i", schema={"a": Int64}), "'b'", "key"),
+        (lambda: EventStream("p", key="a", time="a", id="i", schema={"a": Int64}), "'a'", "leave it out"),
+        (lambda: EventStream("p", key="a", time="t", id="i", schema={"a": float}), "float", "Int64"),
+        (lambda: EventStream("p", key="a", time="t", id="i", schema={"a": Int64}, lateness="6 h"), "'6 h'", "'6h'"),
+        (lambda: Float64(resolution=0.3), "0.3", "0.01"),
+        (lambda: LabelStream("l", of=PAYMENTS, value="amount", delay="1d"), "'amount'", "name of its own"),
+        (lambda: view(entity="amount"), "'amount'", "fields are"),
+        (lambda: view(closed="open"), "'open'", "left"),
+        (lambda: view(features=[]), "no features", "count"),
+        (lambda: view(features=[mean("colour").over("1d")]), "'colour'", "fields are"),
+        (lambda: view(features=[mean("shop").over("1d")]), "'shop'", "fields are"),
+        (lambda: view(features=[count().over("1d"), count().over("24h")]), "'count_1d'", "another view"),
+        (lambda: view(features=["count_1d"]), "'count_1d'", "over"),
+        (lambda: count().over(), "no window", "over"),
+        (lambda: count().over("0s"), "'0s'", "1us"),
+        (lambda: count().over("1d", empty=3), "3", "leave empty out"),
+        (lambda: RequestFeatures("r", of=PAYMENTS, fn=lambda e: {"x": e["colour"]}), "KeyError", "columns"),
+        (lambda: Model("m", features=[], label=OUTCOMES), "no features", "at least one"),
+        (lambda: Model("m", features=["shop"], label=OUTCOMES), "'shop'", "fields are"),
+        (lambda: Model("m", features=[view(), view()], label=OUTCOMES), "twice", "leave one out"),
+        (lambda: MonitorPolicy(false_pages="seldom"), "'seldom'", "1 per 30 days"),
+        (lambda: MonitorPolicy(persistence=(3, 2)), "(3, 2)", "k <= m"),
+        (lambda: RolloutPolicy(stages=(0.5, 0.1)), "(0.5, 0.1)", "growing"),
+        (lambda: BeatsChampion(confidence=95), "95", "between 0 and 1"),
+    ],
+)
+def test_a_wrong_definition_names_the_value_and_the_next_step(build: object, names: str, hint: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        build()  # type: ignore[operator]
+
+    assert names in str(caught.value.args[0])
+    assert hint in caught.value.hint
+
+
+def test_a_label_joins_only_the_stream_it_labels() -> None:
+    other = EventStream("other", key="card", time="at", id="payment", schema={"card": Int64})
+
+    with pytest.raises(DefinitionError, match="labels another stream"):
+        other.with_label(OUTCOMES)
+
+
+def test_request_features_are_named_by_what_their_function_returns() -> None:
+    hour = RequestFeatures("clock", of=PAYMENTS, fn=lambda e: {"hour": e["at"] // 3_600_000_000 % 24})
+
+    assert hour.full_names == ("clock__hour",)
