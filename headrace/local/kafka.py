@@ -6,8 +6,9 @@ import subprocess
 import uuid
 from pathlib import Path
 
+from headrace.durable_files import write_file
 from headrace.errors import ConfigError, UnavailableError
-from headrace.local.layout import Layout, write_atomically
+from headrace.local.layout import Layout
 from headrace.local.ports import HOST
 from headrace.local.service import Service
 
@@ -108,7 +109,7 @@ def build_service(layout: Layout, ports: dict[str, int], jars: list[Path]) -> Se
     config.mkdir(parents=True, exist_ok=True)
     server = config / "server.properties"
     lines = [f"{key}={value}" for key, value in _properties(data, ports).items()]
-    write_atomically(server, ("\n".join(lines) + "\n").encode())
+    write_file(server, ("\n".join(lines) + "\n").encode())
     java = [str(find_java()), *_JVM, "-cp", os.pathsep.join(map(str, jars))]
     if not (data / "meta.properties").exists():
         _format(java, server)

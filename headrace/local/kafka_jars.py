@@ -12,8 +12,9 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+from headrace.durable_files import write_file
 from headrace.errors import IntegrityError, UnavailableError
-from headrace.local.layout import Layout, write_atomically
+from headrace.local.layout import Layout
 
 __all__ = ["COORDINATE", "check_jars", "fetch_jars", "known_jars"]
 
@@ -71,7 +72,7 @@ def fetch_jars(layout: Layout, progress: Callable[[str], None]) -> list[Path]:
         said = next((line for line in reversed(lines) if line), "no answer")
         raise UnavailableError(f"Apache Kafka could not be downloaded from Maven Central: {said}", hint=_NETWORK_HINT)
     _verify(jars, digests)
-    write_atomically(_memory(layout), json.dumps([str(jar) for jar in jars], indent=2).encode())
+    write_file(_memory(layout), json.dumps([str(jar) for jar in jars], indent=2).encode())
     return jars
 
 

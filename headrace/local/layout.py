@@ -9,13 +9,12 @@
 <home>/logs/kafka.log …         their output
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.config import STACK_FILE
 
-__all__ = ["Layout", "write_atomically"]
+__all__ = ["Layout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +67,3 @@ class Layout:
 
     def log_file(self, service: str) -> Path:
         return self.logs_dir / f"{service}.log"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step: a reader sees the old or the new content, never half of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(path)

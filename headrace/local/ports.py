@@ -11,8 +11,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.durable_files import write_file
 from headrace.errors import UnavailableError
-from headrace.local.layout import Layout, write_atomically
+from headrace.local.layout import Layout
 
 __all__ = ["HOST", "PORT_NAMES", "ChosenPorts", "choose_ports", "is_free", "read_ports"]
 
@@ -77,7 +78,7 @@ def choose_ports(layout: Layout) -> ChosenPorts:
         ports[name] = _find_free({*ports.values(), *remembered.values()})
         if old is not None:
             replaced[name] = (old, ports[name])
-    write_atomically(layout.ports_file, json.dumps(ports, indent=2).encode())
+    write_file(layout.ports_file, json.dumps(ports, indent=2).encode())
     return ChosenPorts(ports=ports, replaced=replaced)
 
 

@@ -1,14 +1,12 @@
 """Does a server answer? One real protocol exchange each, with a short patience."""
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from headrace.config import Settings
-from headrace.errors import ConfigError, UnavailableError
+from headrace.errors import UnavailableError
 
 __all__ = ["PROBES", "probe_kafka", "probe_mlflow", "probe_redis", "probe_temporal"]
 
@@ -24,19 +22,11 @@ def probe_kafka(settings: Settings) -> str:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
+    from headrace.kafka_clients import make_client
+
     bootstrap = settings.kafka.bootstrap
-    # An unreachable broker would print twenty lines a second.
-    quiet = logging.getLogger("headrace.probe.librdkafka")
-    quiet.setLevel(logging.CRITICAL)
-    client = AdminClient(
-        {
-            **_client_config(settings),
-            "bootstrap.servers": bootstrap,
-            "log_level": 0,
-            "error_cb": lambda _: None,
-        },
-        logger=quiet,
-    )
+    # A server that is not there yet is what this function reports; the usual warning would say it twice.
+    client = make_client(AdminClient, settings, {"error_cb": lambda _: None})
     try:
         metadata = client.list_topics(timeout=_PATIENCE_S)
     except KafkaException as error:
@@ -114,22 +104,6 @@ def probe_mlflow(settings: Settings) -> str:
     except httpx.HTTPError as error:
         raise UnavailableError(f"MLflow at {url} does not answer: {error}") from error
     return url
-
-
-def _client_config(settings: Settings) -> dict[str, str]:
-    """The user's own librdkafka settings (TLS, SASL …), one ``key=value`` a line."""
-    if not settings.kafka.client_config:
-        return {}
-    path = Path(settings.kafka.client_config)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(
-            f"kafka.client_config names {path}, which cannot be read: {error.strerror}",
-            hint="correct the path or unset kafka.client_config",
-        ) from error
-    pairs = (line.partition("=") for line in lines if line.strip() and not line.lstrip().startswith("#"))
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 PROBES: dict[str, Callable[[Settings], str]] = {

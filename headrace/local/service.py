@@ -5,7 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
-from headrace.local.layout import Layout, write_atomically
+from headrace.durable_files import write_file
+from headrace.local.layout import Layout
 from headrace.local.process import ProcessName
 
 __all__ = [
@@ -69,7 +70,7 @@ class SupervisorState:
 
 
 def write_services(layout: Layout, services: list[Service]) -> None:
-    write_atomically(layout.services_file, msgspec.json.format(msgspec.json.encode(services)))
+    write_file(layout.services_file, msgspec.json.format(msgspec.json.encode(services)))
 
 
 def read_services(layout: Layout) -> list[Service]:
@@ -81,7 +82,7 @@ def read_services(layout: Layout) -> list[Service]:
 
 
 def write_state(layout: Layout, state: SupervisorState) -> None:
-    write_atomically(layout.state_file, msgspec.json.format(msgspec.json.encode(state)))
+    write_file(layout.state_file, msgspec.json.format(msgspec.json.encode(state)))
 
 
 def read_state(layout: Layout) -> SupervisorState | None:

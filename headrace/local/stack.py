@@ -17,12 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from headrace.config import Settings, load_settings
+from headrace.durable_files import write_file
 from headrace.errors import RejectedError, UnavailableError
 from headrace.local import kafka, mlflow, process, requirements, supervisor, temporal, valkey
 from headrace.local.addresses import addresses_of, overridden
 from headrace.local.answers import wait_for_answers
 from headrace.local.kafka_jars import fetch_jars
-from headrace.local.layout import Layout, write_atomically
+from headrace.local.layout import Layout
 from headrace.local.ports import choose_ports, read_ports
 from headrace.local.process import ProcessName
 from headrace.local.service import (
@@ -167,7 +168,7 @@ class EmbeddedStack:
         names = {service.name for service in read_services(self._layout) if service.wanted}
         ports = read_ports(self._layout)
         content = {"settings": addresses_of(ports, names), "ports": ports}
-        write_atomically(self._layout.stack_file, json.dumps(content, indent=2).encode())
+        write_file(self._layout.stack_file, json.dumps(content, indent=2).encode())
 
     # -- stopping -------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from headrace.errors import HeadraceError
 from headrace.local import process
 from headrace.local.layout import Layout
 from headrace.local.process import ProcessName
@@ -183,9 +184,9 @@ class _Supervisor:
         states = {name: child.state for name, child in self.children.items()}
         try:
             write_state(self.layout, SupervisorState(supervisor=self.me, services=states))
-        except OSError as error:
+        except HeadraceError as error:
             # A full disk must not take the servers down; `status` shows the older report meanwhile.
-            _log.error("cannot write %s: %s", self.layout.state_file, error)
+            _log.error("%s", error)
 
 
 def main(home: Path) -> int:

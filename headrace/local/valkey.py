@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from headrace.durable_files import write_file
 from headrace.errors import ConfigError
-from headrace.local.layout import Layout, write_atomically
+from headrace.local.layout import Layout
 from headrace.local.ports import HOST
 from headrace.local.service import Service
 
@@ -52,5 +53,5 @@ def build_service(layout: Layout, ports: dict[str, int]) -> Service:
     data.mkdir(parents=True, exist_ok=True)
     config.mkdir(parents=True, exist_ok=True)
     file = config / "valkey.conf"
-    write_atomically(file, _CONFIG.format(host=HOST, port=ports["redis"], data=data).encode())
+    write_file(file, _CONFIG.format(host=HOST, port=ports["redis"], data=data).encode())
     return Service(name=NAME, command=(str(find_binary()), str(file)), stop_within_s=10.0)
