@@ -1,0 +1,291 @@
+"""A batch of feature rows as the bytes of Redis commands, without a Python object per row or value.
+
+Same bytes as :mod:`feature_store.online_layout`, which is the readable reference; a property test compares the two.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numba
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from feature_store.online_layout import (
+    HEADER_WORDS,
+    entity_key_parts,
+    feature_field,
+    row_field,
+    row_head,
+    timestamp_field,
+)
+from feature_store.plan import ViewPlan
+from feature_store.rows import RowBatch
+
+__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "Chunk", "RowEncoder"]
+
+CHUNK_ROWS = 512
+"""Rows of one command: Redis answers nobody else meanwhile, so this bounds a reader's wait to about 2 ms."""
+
+CHUNK_BYTES = 1 << 20
+"""Size from which a command is closed early. One row may be larger than that, by plan.MAX_STATE_EVENTS."""
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+_Bytes = NDArray[np.uint8]
+_Words = NDArray[np.int64]
+
+_DECIMAL = 22  # "$", up to 19 digits, CR LF
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One complete command."""
+
+    rows: int
+    data: memoryview
+    """Valid until the next chunk is asked for."""
+
+
+class RowEncoder:
+    """Encodes batches of one view. Not safe for threads: it keeps one buffer.
+
+    The command is ``EVALSHA <script> <n> key… <argument>… <hash field>… row…`` where a row's values stand in the order
+    of the hash fields: every feature, Feast's timestamp, ours.
+    """
+
+    def __init__(self, plan: ViewPlan, project: str) -> None:
+        view = plan.view
+        text = plan.has_text_keys
+        head, tail = entity_key_parts(view.entity, text=text, project=project)
+        self._key_head, self._key_tail = np.frombuffer(head, np.uint8), np.frombuffer(tail, np.uint8)
+        self._text = text
+        self._is_int = plan.is_int
+        inputs = len(plan.inputs)
+        features = len(view.features)
+        self.definition = int(plan.version, 16)
+        self._head = row_head(features=features, inputs=inputs, with_state=True)
+        self._bare_head = row_head(features=features, inputs=0, with_state=False)
+        self.fields = [feature_field(view.name, name) for name in view.feature_names]
+        self.fields += [timestamp_field(view.name), row_field(view.name)]
+        self._row_bytes = (
+            2 * _DECIMAL + len(head) + 4 + len(tail)  # key
+            + features * (_DECIMAL + 13)
+            + (_DECIMAL + 19)  # timestamp
+            + (_DECIMAL + 2 + 8 * (HEADER_WORDS + features))
+        )  # fmt: skip
+        self._event_bytes = 8 * (2 + inputs)
+        self._buffer = np.empty(CHUNK_BYTES + (1 << 16), np.uint8)
+
+    def chunks(self, rows: RowBatch, command: bytes, arguments: list[bytes], *, version: int, watermark_us: int
+               ) -> Iterator[Chunk]:  # fmt: skip
+        """Commands that write the rows, in order.
+
+        Args:
+            rows: one row per key.
+            command: words before the number of keys, RESP-encoded.
+            arguments: first arguments after the keys.
+            version: offset in the keyed log these rows reflect.
+            watermark_us: event time the rows are refreshed to.
+        """
+        key_bytes, key_starts = _key_bytes(rows.keys, text=self._text)
+        starts = rows.state_start
+        stored = np.where(rows.has_state, np.diff(starts), 0)
+        sizes = self._row_bytes + np.diff(key_starts) + stored * self._event_bytes
+        words = [*arguments, str(len(self.fields)).encode(), *self.fields]
+        constants = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+        names = len(command.split(b"\r\n")) // 2
+        times, ids, state = (_as_bytes(array) for array in (rows.state_t, rows.state_id, rows.state_inputs))
+        # Always C order, or each other order would be compiled anew.
+        values = np.ascontiguousarray(rows.values)
+        valid_from, valid_until = (np.ascontiguousarray(array) for array in (rows.valid_from_us, rows.valid_until_us))
+        for first, last in _cut(sizes):
+            total = names + 1 + (last - first) + len(words) + (last - first) * len(self.fields)
+            opening = b"*%d\r\n%s" % (total, command)
+            number = str(last - first).encode()
+            opening += b"$%d\r\n%s\r\n" % (len(number), number)
+            need = len(opening) + len(constants) + int(sizes[first:last].sum())
+            if len(self._buffer) < need:
+                self._buffer = np.empty(need, np.uint8)
+            end = _encode(
+                self._buffer, np.frombuffer(opening, np.uint8), np.frombuffer(constants, np.uint8), first, last,
+                self._key_head, self._key_tail, key_bytes, key_starts,
+                values, values.view(np.int64), self._is_int, valid_from, valid_until,
+                rows.has_state, starts, times, ids, state,
+                self._head, self._bare_head, self.definition, version, watermark_us,
+            )  # fmt: skip
+            yield Chunk(last - first, self._buffer[:end].data)
+
+
+def _as_bytes(array: _Words) -> _Bytes:
+    # A view with another item size needs a last axis that is not empty.
+    return np.ascontiguousarray(array).view(np.uint8) if array.size else np.empty((*array.shape[:-1], 0), np.uint8)
+
+
+def _key_bytes(keys: NDArray[np.generic], *, text: bool) -> tuple[_Bytes, _Words]:
+    if not text:
+        return _as_bytes(keys.astype(np.int64, copy=False)), np.arange(len(keys) + 1, dtype=np.int64) * 8
+    _, starts, data = pa.array(keys, pa.large_string()).buffers()
+    offsets = np.frombuffer(starts, np.int64)[: len(keys) + 1] if len(keys) else np.zeros(1, np.int64)
+    return np.frombuffer(data or b"", np.uint8), offsets
+
+
+def _cut(sizes: _Words) -> Iterator[tuple[int, int]]:
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < len(sizes):
+        limit = CHUNK_BYTES + (int(ends[first - 1]) if first else 0)
+        last = int(np.searchsorted(ends, limit, side="right"))
+        last = min(max(last, first + 1), first + CHUNK_ROWS, len(sizes))
+        yield first, last
+        first = last
+
+
+def _jit(function: _Function) -> _Function:
+    """Compile at the first call; kept on disk beside the source."""
+    compiled: _Function = numba.njit(cache=True)(function)
+    return compiled
+
+
+# The kernels write at ``at`` and return the position after what they wrote.
+
+
+@_jit
+def _put_bytes(out: _Bytes, at: int, data: _Bytes) -> int:
+    for i in range(len(data)):
+        out[at + i] = data[i]
+    return at + len(data)
+
+
+@_jit
+def _put_length(out: _Bytes, at: int, length: int) -> int:
+    out[at] = 36  # "$"
+    digits, rest = 1, length
+    while rest >= 10:
+        rest //= 10
+        digits += 1
+    rest = length
+    for i in range(digits):
+        out[at + digits - i] = 48 + rest % 10
+        rest //= 10
+    out[at + digits + 1] = 13
+    out[at + digits + 2] = 10
+    return at + digits + 3
+
+
+@_jit
+def _put_end(out: _Bytes, at: int) -> int:
+    out[at] = 13
+    out[at + 1] = 10
+    return at + 2
+
+
+@_jit
+def _put_word(out: _Bytes, at: int, word: int) -> int:
+    for i in range(8):
+        out[at + i] = (word >> (8 * i)) & 0xFF
+    return at + 8
+
+
+@_jit
+def _put_varint(out: _Bytes, at: int, number: int) -> int:
+    # Ten groups of seven bits hold 64 bits; the shift of a negative number keeps its sign, hence the count.
+    for _ in range(10):
+        low = number & 0x7F
+        number = (number >> 7) & 0x01FFFFFFFFFFFFFF
+        if number == 0:
+            out[at] = low
+            return at + 1
+        out[at] = low | 0x80
+        at += 1
+    return at
+
+
+@_jit
+def _varint_size(number: int) -> int:
+    size = 1
+    number = (number >> 7) & 0x01FFFFFFFFFFFFFF
+    while number != 0:
+        number >>= 7
+        size += 1
+    return size
+
+
+@_jit
+def _put_value(out: _Bytes, at: int, value: float, bits: int, is_int: bool) -> int:
+    if value != value:
+        return _put_end(out, _put_length(out, at, 0))
+    if is_int:
+        number = int(value)
+        at = _put_length(out, at, 1 + _varint_size(number))
+        out[at] = 0x20
+        return _put_end(out, _put_varint(out, at + 1, number))
+    at = _put_length(out, at, 9)
+    out[at] = 0x29
+    return _put_end(out, _put_word(out, at + 1, bits))
+
+
+@_jit
+def _put_timestamp(out: _Bytes, at: int, instant_us: int) -> int:
+    seconds = instant_us // 1_000_000
+    nanos = (instant_us - seconds * 1_000_000) * 1000
+    size = 0
+    if seconds != 0:
+        size += 1 + _varint_size(seconds)
+    if nanos != 0:
+        size += 1 + _varint_size(nanos)
+    at = _put_length(out, at, size)
+    if seconds != 0:
+        out[at] = 0x08
+        at = _put_varint(out, at + 1, seconds)
+    if nanos != 0:
+        out[at] = 0x10
+        at = _put_varint(out, at + 1, nanos)
+    return _put_end(out, at)
+
+
+@_jit
+def _encode(
+    out: _Bytes, opening: _Bytes, constants: _Bytes, first: int, last: int,
+    key_head: _Bytes, key_tail: _Bytes, key_bytes: _Bytes, key_starts: _Words,
+    values: NDArray[np.float64], bits: _Words, is_int: NDArray[np.bool_], valid_from: _Words, valid_until: _Words,
+    has_state: NDArray[np.bool_], starts: _Words, times: _Bytes, ids: _Bytes, state: _Bytes,
+    head: int, bare_head: int, definition: int, version: int, watermark: int,
+) -> int:  # fmt: skip
+    features, inputs = values.shape[1], state.shape[0]
+    at = _put_bytes(out, 0, opening)
+    for row in range(first, last):
+        length = key_starts[row + 1] - key_starts[row]
+        at = _put_length(out, at, len(key_head) + 4 + length + len(key_tail))
+        at = _put_bytes(out, at, key_head)
+        for i in range(4):
+            out[at + i] = (length >> (8 * i)) & 0xFF
+        at = _put_bytes(out, at + 4, key_bytes[key_starts[row] : key_starts[row + 1]])
+        at = _put_end(out, _put_bytes(out, at, key_tail))
+    at = _put_bytes(out, at, constants)
+    for row in range(first, last):
+        for f in range(features):
+            at = _put_value(out, at, values[row, f], bits[row, f], is_int[f])
+        at = _put_timestamp(out, at, valid_from[row])
+        events = starts[row + 1] - starts[row]
+        with_state = has_state[row]
+        size = 8 * (HEADER_WORDS + features)
+        if with_state:
+            size += 8 * events * (2 + inputs)
+        at = _put_length(out, at, size)
+        at = _put_word(out, at, head if with_state else bare_head)
+        at = _put_word(out, at, definition)
+        at = _put_word(out, at, version)
+        at = _put_word(out, at, valid_from[row])
+        at = _put_word(out, at, valid_until[row])
+        at = _put_word(out, at, watermark)
+        for f in range(features):
+            at = _put_word(out, at, bits[row, f])
+        if with_state:
+            low, high = 8 * starts[row], 8 * starts[row + 1]
+            at = _put_bytes(out, at, times[low:high])
+            at = _put_bytes(out, at, ids[low:high])
+            for i in range(inputs):
+                at = _put_bytes(out, at, state[i, low:high])
+        at = _put_end(out, at)
+    return at

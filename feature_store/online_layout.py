@@ -1,0 +1,242 @@
+"""Bytes of an online row: Feast's own hash fields, and ours beside them. The readable reference; no I/O.
+
+One Redis hash holds every view of one entity key:
+
+    key            u32 1, u32 2, u32 len, join key name, u32 type, u32 len, value, project name   (Feast, version 3)
+    mmh3 of        Feast ``Value`` of one feature, empty when null
+    "<view>:<feature>"
+    _ts:<view>     google.protobuf.Timestamp of the row's ``valid_from``
+    _hr:<view>     ours; little-endian 64-bit words:
+                     0      format u8, flags u8, features u16, inputs u16, zero u16
+                     1      definition (fingerprint of the view), so that a row of another definition is no row
+                     2      version: offset in the keyed log
+                     3, 4   valid_from, valid_until (microseconds; 2**63-1 is never)
+                     5      watermark (microseconds)
+                     6…     values, float64, NaN is null
+                     …      times, ids, then each input of the n events a window may still need
+
+Feast ignores fields it did not ask for, so both kinds of reader see one row, written at once.
+Layout of Feast: ``feast/infra/key_encoding_utils.py``, ``feast/infra/online_stores/redis.py`` of 0.67.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import mmh3
+import numpy as np
+
+from headrace.contracts.redis_keys import HEADRACE_FIELD_PREFIX
+from headrace.errors import IntegrityError
+
+__all__ = [
+    "HEADER_WORDS",
+    "ROW_FORMAT",
+    "StoredRow",
+    "decode_row",
+    "decode_timestamp",
+    "decode_value",
+    "encode_row",
+    "encode_timestamp",
+    "encode_value",
+    "entity_key",
+    "entity_key_parts",
+    "feature_field",
+    "row_field",
+    "row_head",
+    "timestamp_field",
+]
+
+ROW_FORMAT = 1
+HEADER_WORDS = 6
+WITHOUT_STATE = 1
+"""Flag: the events were too many (plan.MAX_STATE_EVENTS) to be stored along."""
+
+_STRING, _INT64 = 2, 4  # feast.types.Value_pb2.ValueType
+_TAG_INT64, _TAG_DOUBLE = 0x20, 0x29  # field number << 3 | wire type of feast.types.Value
+_HEAD = struct.Struct("<BBHHH")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredRow:
+    """Content of one ``_hr:<view>`` field."""
+
+    definition: int
+    version: int
+    valid_from_us: int
+    valid_until_us: int
+    watermark_us: int
+    values: np.ndarray
+    """(F,) float64, NaN is null."""
+    times_us: np.ndarray | None
+    """(n,) int64 in the order (time, id); None when the events were too many to be stored."""
+    ids: np.ndarray | None
+    """(n,) int64."""
+    inputs: np.ndarray | None
+    """(I, n) int64, each the fixed-point value or the null sentinel."""
+
+
+def entity_key_parts(join_key: str, *, text: bool, project: str) -> tuple[bytes, bytes]:
+    """What stands in a hash key before the length-prefixed value, and after it.
+
+    Args:
+        join_key: name of the entity.
+        text: whether its keys are texts; integers otherwise.
+        project: Feast's project name.
+    """
+    name = join_key.encode()
+    head = struct.pack("<III", 1, _STRING, len(name)) + name + struct.pack("<I", _STRING if text else _INT64)
+    return head, project.encode()
+
+
+def entity_key(join_key: str, key: int | str, project: str) -> bytes:
+    """Hash key of one entity.
+
+    >>> entity_key("user_id", 610, "proj").hex(" ", -4)
+    '01000000 02000000 07000000 75736572 5f696404 00000008 00000062 02000000 00000070 726f6a'
+    """
+    value = key.encode() if isinstance(key, str) else struct.pack("<q", key)
+    head, tail = entity_key_parts(join_key, text=isinstance(key, str), project=project)
+    return head + struct.pack("<I", len(value)) + value + tail
+
+
+def feature_field(view: str, feature: str) -> bytes:
+    """Hash field of one feature: murmur3 of its reference, four bytes."""
+    return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
+
+
+def timestamp_field(view: str) -> bytes:
+    return b"_ts:" + view.encode()
+
+
+def row_field(view: str) -> bytes:
+    """The field that is ours."""
+    return HEADRACE_FIELD_PREFIX + view.encode()
+
+
+def encode_timestamp(instant_us: int) -> bytes:
+    """``google.protobuf.Timestamp``; fields that are 0 are left out.
+
+    >>> encode_timestamp(1_000_001).hex()
+    '080110e807'
+    """
+    seconds, micros = divmod(instant_us, 1_000_000)
+    text = b"\x08" + _varint(seconds) if seconds else b""
+    return text + (b"\x10" + _varint(micros * 1000) if micros else b"")
+
+
+def decode_timestamp(data: bytes) -> int:
+    """Microseconds of a ``google.protobuf.Timestamp``.
+
+    Raises:
+        IntegrityError: the bytes are none.
+    """
+    amounts, position = {0x08: 0, 0x10: 0}, 0
+    while position < len(data):
+        tag = data[position]
+        if tag not in amounts:
+            raise IntegrityError(f"{data.hex()} is no timestamp")
+        amounts[tag], position = _read_varint(data, position + 1)
+    return amounts[0x08] * 1_000_000 + amounts[0x10] // 1000
+
+
+def encode_value(value: float | None, *, is_int: bool) -> bytes:
+    """Feast ``Value`` of an Int64 or Float64 feature; zeros are written, null is empty.
+
+    >>> encode_value(300.0, is_int=True).hex(), encode_value(0.0, is_int=False).hex(), encode_value(None, is_int=True)
+    ('20ac02', '290000000000000000', b'')
+    """
+    if value is None or value != value:  # NaN is null
+        return b""
+    if is_int:
+        return bytes([_TAG_INT64]) + _varint(int(value))
+    return bytes([_TAG_DOUBLE]) + struct.pack("<d", value)
+
+
+def decode_value(data: bytes | None) -> int | float | None:
+    """Number of a Feast ``Value``; absent and empty are null.
+
+    Raises:
+        IntegrityError: a value of another type.
+    """
+    if not data:
+        return None
+    if data[0] == _TAG_INT64:
+        return _read_varint(data, 1)[0]
+    if data[0] == _TAG_DOUBLE and len(data) == 9:
+        return float(struct.unpack_from("<d", data, 1)[0])
+    raise IntegrityError(f"{data.hex()} is no Int64 or Float64 value", hint="something else writes this view online")
+
+
+def row_head(*, features: int, inputs: int, with_state: bool) -> int:
+    """First word of our field."""
+    packed = _HEAD.pack(ROW_FORMAT, 0 if with_state else WITHOUT_STATE, features, inputs, 0)
+    return int.from_bytes(packed, "little", signed=True)
+
+
+def encode_row(row: StoredRow) -> bytes:
+    """Bytes of our field."""
+    inputs = 0 if row.inputs is None else len(row.inputs)
+    head = row_head(features=len(row.values), inputs=inputs, with_state=row.times_us is not None)
+    words = [head, row.definition, row.version, row.valid_from_us, row.valid_until_us, row.watermark_us]
+    parts = [np.array(words, "<i8").tobytes(), row.values.astype("<f8").tobytes()]
+    if row.times_us is not None and row.ids is not None and row.inputs is not None:
+        parts += [row.times_us.astype("<i8").tobytes(), row.ids.astype("<i8").tobytes()]
+        parts += [column.astype("<i8").tobytes() for column in row.inputs]
+    return b"".join(parts)
+
+
+def decode_row(data: bytes) -> StoredRow:
+    """Read our field; the arrays are views of ``data``.
+
+    Raises:
+        IntegrityError: cut off, or of a format this version does not know.
+    """
+    if len(data) < 8 * HEADER_WORDS or len(data) % 8:
+        raise IntegrityError(f"online row of {len(data)} bytes is cut off")
+    layout, flags, features, inputs, _ = _HEAD.unpack_from(data)
+    if layout != ROW_FORMAT:
+        raise IntegrityError(
+            f"online row has format {layout}; this version reads {ROW_FORMAT}", hint="upgrade this process"
+        )
+    words = np.frombuffer(data, "<i8")
+    state = words[HEADER_WORDS + features :]
+    events, rest = divmod(len(state), 2 + inputs)
+    if rest or len(words) < HEADER_WORDS + features:
+        raise IntegrityError(f"online row of {len(data)} bytes is cut off")
+    times, ids, columns = None, None, None
+    if not flags & WITHOUT_STATE:
+        times, ids = state[:events], state[events : 2 * events]
+        columns = state[2 * events :].reshape(inputs, events)
+    return StoredRow(
+        definition=int(words[1]),
+        version=int(words[2]),
+        valid_from_us=int(words[3]),
+        valid_until_us=int(words[4]),
+        watermark_us=int(words[5]),
+        values=words[HEADER_WORDS : HEADER_WORDS + features].view("<f8"),
+        times_us=times,
+        ids=ids,
+        inputs=columns,
+    )
+
+
+def _varint(number: int) -> bytes:
+    number &= (1 << 64) - 1
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    number, shift = 0, 0
+    while shift < 70 and position < len(data):
+        byte = data[position]
+        number |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            number &= (1 << 64) - 1
+            return (number - (1 << 64) if number >> 63 else number), position
+    raise IntegrityError(f"{data.hex()} ends in the middle of a number")
