@@ -21,7 +21,6 @@ __all__ = [
     "begin_canary",
     "begin_shadow",
     "first_champion",
-    "previous_record",
     "promote",
     "resolve",
     "rollback",
@@ -118,10 +117,6 @@ def rollback(record: RolloutRecord, *, reason: str, by: str, at_us: int) -> Roll
         )
     back = _next(record, Stage.STEADY, reason=reason, by=by, at_us=at_us)
     return replace(_alone(back), champion=record.previous.champion, previous=None)
-
-
-previous_record = rollback
-"""The same under the name the contract uses: the record that rolling back writes."""
 
 
 def _alone(record: RolloutRecord) -> RolloutRecord:
