@@ -16,7 +16,7 @@ from headrace.durable_files import write_file
 from headrace.errors import IntegrityError, UnavailableError
 from headrace.local.layout import Layout
 
-__all__ = ["COORDINATE", "check_jars", "fetch_jars", "known_jars"]
+__all__ = ["COORDINATE", "check_jars", "fetch_jars", "known_jars", "read_digests", "verify"]
 
 # Pinned: 4.4.0 does not resolve (an artifact is missing in Maven Central), 4.3.1 needs 117 jars.
 # slf4j-simple: without a binding Kafka logs nothing. Not log4j-slf4j-impl: its dependency management
@@ -53,7 +53,7 @@ def fetch_jars(layout: Layout, progress: Callable[[str], None]) -> list[Path]:
     if jars := known_jars(layout):
         return jars
     # --class-path-only: otherwise two jars land on a module path and Scala is not found.
-    digests = _read_digests()
+    digests = read_digests()
     command = [sys.executable, "-m", "jgo", "--class-path-only", "info", "jars", COORDINATE]
     lines: list[str] = []
     fetched = 0
@@ -71,7 +71,7 @@ def fetch_jars(layout: Layout, progress: Callable[[str], None]) -> list[Path]:
     if jgo.returncode or not jars:
         said = next((line for line in reversed(lines) if line), "no answer")
         raise UnavailableError(f"Apache Kafka could not be downloaded from Maven Central: {said}", hint=_NETWORK_HINT)
-    _verify(jars, digests)
+    verify(jars, digests)
     write_file(_memory(layout), json.dumps([str(jar) for jar in jars], indent=2).encode())
     return jars
 
@@ -97,13 +97,19 @@ def check_jars(layout: Layout) -> str:
     return "Apache Kafka will be downloaded at the first start (43 MB); Maven Central answers"
 
 
-def _read_digests() -> dict[str, str]:
+def read_digests() -> dict[str, str]:
+    """SHA-256 by file name, as locked."""
     lines = resources.files("headrace.local").joinpath(_DIGESTS).read_text(encoding="ascii").splitlines()
     pairs = (line.split() for line in lines)
     return {name: digest for digest, name in pairs}
 
 
-def _verify(jars: list[Path], digests: dict[str, str]) -> None:
+def verify(jars: list[Path], digests: dict[str, str]) -> None:
+    """Compare files with the locked digests.
+
+    Raises:
+        IntegrityError: one differs, is not listed, or is missing.
+    """
     for jar in jars:
         digest = hashlib.sha256(jar.read_bytes()).hexdigest()
         if digests.get(jar.name) != digest:
