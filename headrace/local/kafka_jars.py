@@ -6,6 +6,7 @@ After a change of version: ``sha256sum`` of the files that ``jgo`` prints.
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def fetch_jars(layout: Layout, progress: Callable[[str], None]) -> list[Path]:
             lines.append(line.strip())
     jars = [Path(line) for line in lines if line.endswith(".jar") and Path(line).is_absolute()]
     if jgo.returncode or not jars:
-        said = next((line for line in reversed(lines) if line), "no answer")
+        said = _brief(next((line for line in reversed(lines) if line), "no answer"))
         raise UnavailableError(f"Apache Kafka could not be downloaded from Maven Central: {said}", hint=_NETWORK_HINT)
     verify(jars, digests)
     write_file(_memory(layout), json.dumps([str(jar) for jar in jars], indent=2).encode())
@@ -120,6 +121,12 @@ def verify(jars: list[Path], digests: dict[str, str]) -> None:
             )
     if missing := digests.keys() - {jar.name for jar in jars}:
         raise IntegrityError(f"Apache Kafka came without {', '.join(sorted(missing))}")
+
+
+def _brief(line: str) -> str:
+    """The operating system's words out of a nested network error."""
+    found = re.findall(r"\[Errno -?\d+\] [^()\[\]\"']+", line)
+    return found[-1].strip() if found else line
 
 
 def _memory(layout: Layout) -> Path:
