@@ -3,15 +3,14 @@
 Same bytes as :mod:`feature_store.online_layout`, which is the readable reference; a property test compares the two.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
-import numba
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from feature_store.kernels import kernel
 from feature_store.online_layout import (
     HEADER_WORDS,
     entity_key_parts,
@@ -31,7 +30,6 @@ CHUNK_ROWS = 512
 CHUNK_BYTES = 1 << 20
 """Size from which a command is closed early. One row may be larger than that, by plan.MAX_STATE_EVENTS."""
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
 _Bytes = NDArray[np.uint8]
 _Words = NDArray[np.int64]
 
@@ -141,23 +139,17 @@ def _cut(sizes: _Words) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _jit(function: _Function) -> _Function:
-    """Compile at the first call; kept on disk beside the source."""
-    compiled: _Function = numba.njit(cache=True)(function)
-    return compiled
-
-
 # The kernels write at ``at`` and return the position after what they wrote.
 
 
-@_jit
+@kernel
 def _put_bytes(out: _Bytes, at: int, data: _Bytes) -> int:
     for i in range(len(data)):
         out[at + i] = data[i]
     return at + len(data)
 
 
-@_jit
+@kernel
 def _put_length(out: _Bytes, at: int, length: int) -> int:
     out[at] = 36  # "$"
     digits, rest = 1, length
@@ -173,21 +165,21 @@ def _put_length(out: _Bytes, at: int, length: int) -> int:
     return at + digits + 3
 
 
-@_jit
+@kernel
 def _put_end(out: _Bytes, at: int) -> int:
     out[at] = 13
     out[at + 1] = 10
     return at + 2
 
 
-@_jit
+@kernel
 def _put_word(out: _Bytes, at: int, word: int) -> int:
     for i in range(8):
         out[at + i] = (word >> (8 * i)) & 0xFF
     return at + 8
 
 
-@_jit
+@kernel
 def _put_varint(out: _Bytes, at: int, number: int) -> int:
     # Ten groups of seven bits hold 64 bits; the shift of a negative number keeps its sign, hence the count.
     for _ in range(10):
@@ -201,7 +193,7 @@ def _put_varint(out: _Bytes, at: int, number: int) -> int:
     return at
 
 
-@_jit
+@kernel
 def _varint_size(number: int) -> int:
     size = 1
     number = (number >> 7) & 0x01FFFFFFFFFFFFFF
@@ -211,7 +203,7 @@ def _varint_size(number: int) -> int:
     return size
 
 
-@_jit
+@kernel
 def _put_value(out: _Bytes, at: int, value: float, bits: int, is_int: bool) -> int:
     if value != value:
         return _put_end(out, _put_length(out, at, 0))
@@ -225,7 +217,7 @@ def _put_value(out: _Bytes, at: int, value: float, bits: int, is_int: bool) -> i
     return _put_end(out, _put_word(out, at + 1, bits))
 
 
-@_jit
+@kernel
 def _put_timestamp(out: _Bytes, at: int, instant_us: int) -> int:
     seconds = instant_us // 1_000_000
     nanos = (instant_us - seconds * 1_000_000) * 1000
@@ -244,7 +236,7 @@ def _put_timestamp(out: _Bytes, at: int, instant_us: int) -> int:
     return _put_end(out, at)
 
 
-@_jit
+@kernel
 def _encode(
     out: _Bytes, opening: _Bytes, constants: _Bytes, first: int, last: int,
     key_head: _Bytes, key_tail: _Bytes, key_bytes: _Bytes, key_starts: _Words,

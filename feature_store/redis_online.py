@@ -12,7 +12,7 @@ from feature_store.plan import ViewPlan
 from feature_store.rows import RowBatch
 from headrace.errors import HeadraceError, IntegrityError, RejectedError, UnavailableError
 
-__all__ = ["OnlineWriter", "connect", "translate"]
+__all__ = ["OnlineWriter", "address_of", "connect", "translate"]
 
 _TIMEOUT_S = 10.0
 _IN_FLIGHT = 2
@@ -48,7 +48,7 @@ class OnlineWriter:
     """
 
     def __init__(self, redis_url: str, project_name: str) -> None:
-        self._address = _address(redis_url)
+        self._address = address_of(redis_url)
         self._project = project_name
         self._pool = connect(redis_url).connection_pool
         self._encoders: dict[tuple[str, str], RowEncoder] = {}
@@ -162,7 +162,7 @@ def _reply(connection: Any) -> int | redis.ResponseError:
         return error
 
 
-def _address(redis_url: str) -> str:
+def address_of(redis_url: str) -> str:
     """Host and port: the address without credentials."""
     parts = urlsplit(redis_url)
     return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path

@@ -1,0 +1,170 @@
+"""Reading feature rows online: many entities and views in one round trip, mapped by name.
+
+    requests ──► bytes of HMGET commands ──► Redis ──► our field of each row ──► ViewRow by view name
+
+The blocking and the asyncio reader share everything but the wire.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from feature_store.lookup_wire import LookupRequest, LookupWire
+from feature_store.online_decoder import EXPIRED, NOT_FOUND, PRESENT, STALE, ViewRow
+from feature_store.own_event import OwnEvent
+from feature_store.redis_online import address_of, connect, translate
+from headrace.errors import UnavailableError
+from headrace.spec.project import Project
+
+__all__ = [
+    "EXPIRED",
+    "NOT_FOUND",
+    "PRESENT",
+    "STALE",
+    "AsyncOnlineReader",
+    "LookupRequest",
+    "OnlineReader",
+    "OwnEvent",
+    "ViewRow",
+]
+
+_TIMEOUT_S = 5.0
+
+
+class OnlineReader:
+    """Blocking reads of a project's views. One per thread."""
+
+    def __init__(self, redis_url: str, project: Project) -> None:
+        self._address = address_of(redis_url)
+        self._wire = LookupWire(project)
+        self._pool = connect(redis_url).connection_pool
+        self._connection: Any = None
+
+    def read(self, requests: Sequence[LookupRequest]) -> list[dict[str, ViewRow]]:
+        """One mapping of view name to row per request, in order; one round trip.
+
+        Raises:
+            RejectedError: a view is unknown, an entity is missing or has the wrong type, an own event is incomplete.
+            UnavailableError: Redis did not answer.
+            IntegrityError: what is stored is no feature row.
+        """
+        commands = self._wire.encode(requests)
+        try:
+            replies = self._round_trip(commands)
+        except (redis.ConnectionError, redis.TimeoutError):
+            replies = self._again(commands)
+        except redis.RedisError as error:
+            raise translate(error, self._address) from error
+        return self._wire.decode(requests, _checked(replies, self._address))
+
+    def close(self) -> None:
+        self._pool.disconnect()
+
+    def _again(self, commands: Sequence[bytes]) -> list[Any]:
+        # A kept connection may have been closed since; a read can be repeated.
+        try:
+            return self._round_trip(commands)
+        except redis.RedisError as error:
+            raise translate(error, self._address) from error
+
+    def _round_trip(self, commands: Sequence[bytes]) -> list[Any]:
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = self._pool.get_connection()
+        replies: list[Any] = []
+        try:
+            connection.send_packed_command([b"".join(commands)], check_health=False)
+            for _ in commands:
+                try:
+                    replies.append(connection.read_response())
+                except redis.ResponseError as error:
+                    replies.append(error)
+        except BaseException:
+            connection.disconnect()  # or a later read would take the replies of this one
+            raise
+        return replies
+
+
+class AsyncOnlineReader:
+    """Reads of a project's views on one event loop: what is asked while a round trip is under way goes out together."""
+
+    def __init__(self, redis_url: str, project: Project) -> None:
+        self._address = address_of(redis_url)
+        self._wire = LookupWire(project)
+        self._pool: Any = redis.asyncio.ConnectionPool.from_url(redis_url, socket_connect_timeout=_TIMEOUT_S)
+        self._connection: Any = None
+        self._waiting: list[tuple[list[bytes], asyncio.Future[list[Any]]]] = []
+        self._pump: asyncio.Task[None] | None = None
+
+    async def read(self, requests: Sequence[LookupRequest]) -> list[dict[str, ViewRow]]:
+        """As :meth:`OnlineReader.read`."""
+        commands = self._wire.encode(requests)
+        replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((commands, replies))
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._send_waiting())
+        return self._wire.decode(requests, _checked(await replies, self._address))
+
+    async def close(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+        await self._pool.disconnect()
+
+    async def _send_waiting(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            commands = [command for part, _ in batch for command in part]
+            try:
+                replies = await self._exchange(commands)
+            except BaseException as error:
+                failure = self._failure(error)
+                for _, waiter in batch:
+                    if not waiter.done():
+                        waiter.set_exception(failure)
+                if not isinstance(error, redis.RedisError | TimeoutError | OSError):
+                    raise
+                continue
+            for part, waiter in batch:
+                own, replies = replies[: len(part)], replies[len(part) :]
+                if not waiter.done():
+                    waiter.set_result(own)
+
+    def _failure(self, error: BaseException) -> Exception:
+        if isinstance(error, redis.RedisError):
+            return translate(error, self._address)
+        return UnavailableError(f"Redis at {self._address} does not serve: {error!r}", hint="see `headrace status`")
+
+    async def _exchange(self, commands: list[bytes]) -> list[Any]:
+        try:
+            return await self._round_trip(commands)
+        except (redis.ConnectionError, OSError):
+            # A kept connection may have been closed since; a read can be repeated.
+            return await self._round_trip(commands)
+
+    async def _round_trip(self, commands: list[bytes]) -> list[Any]:
+        if self._connection is None:
+            self._connection = await self._pool.get_connection()
+        connection = self._connection
+        replies: list[Any] = []
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await connection.send_packed_command(b"".join(commands), check_health=False)
+                for _ in commands:
+                    try:
+                        replies.append(await connection.read_response(disconnect_on_error=False))
+                    except redis.ResponseError as error:
+                        replies.append(error)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return replies
+
+
+def _checked(replies: list[Any], address: str) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, redis.RedisError):
+            raise translate(reply, address) from reply
+    return replies
