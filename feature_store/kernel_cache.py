@@ -2,7 +2,7 @@
 
 Numba's file cache watches only the file a kernel stands in. A kernel that calls another, or freezes a constant of
 ``plan.py``, would keep the old copy after an upgrade and give wrong features in silence. So the names of the cache
-files carry a fingerprint of every file that takes part.
+files carry a fingerprint of every file that takes part: the kernel's own and those below.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ __all__ = ["kernel"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PARTS = ("plan.py", "state_arrays.py", "kernel_cache.py", "*kernels.py")
-"""Files whose text decides what kernels do."""
+"""Files of this folder that kernels share."""
 
 
 def kernel(function: F) -> F:
@@ -26,18 +26,19 @@ def kernel(function: F) -> F:
     compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     files = getattr(compiled, "_cache", None)  # absent under NUMBA_DISABLE_JIT
     if files is not None:
+        version = _fingerprint(function.__code__.co_filename)
         files._cache_file = IndexDataCacheFile(
             cache_path=files.cache_path,
-            filename_base=f"{files._impl.filename_base}-{_fingerprint()}",
-            source_stamp=_fingerprint(),
+            filename_base=f"{files._impl.filename_base}-{version}",
+            source_stamp=version,
         )
     return cast(F, compiled)
 
 
 @cache
-def _fingerprint() -> str:
+def _fingerprint(file: str) -> str:
+    shared = (path for pattern in _PARTS for path in sorted(Path(__file__).parent.glob(pattern)))
     digest = hashlib.sha256()
-    for pattern in _PARTS:
-        for path in sorted(Path(__file__).parent.glob(pattern)):
-            digest.update(path.read_bytes())
+    for path in (*shared, Path(file)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import kernel
 from feature_store.plan import COUNT, NEVER_US, NULL, SUM, ViewPlan
 
-__all__ = ["I64", "Shape", "evaluate_states", "fill_values", "mix64", "shape_of", "upper_bound"]
+__all__ = ["I64", "Shape", "evaluate_states", "fill_values", "kernel", "mix64", "shape_of", "upper_bound"]
 
 I64 = NDArray[np.int64]
 
