@@ -1,0 +1,272 @@
+"""Features of any keys at any instants, from a table of events: the kernels of the stream, over a file.
+
+corrected   q ──► every event whose time has come
+as_served   q ──► of those, what had arrived by q, and the row's own event
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from feature_store import query_kernels
+from feature_store.event_columns import EventColumns, event_columns
+from feature_store.ids import event_ids64
+from feature_store.kernels import I64, evaluate_states, shape_of
+from feature_store.plan import NULL, ViewPlan, compile_view
+from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
+from headrace.errors import ConfigError
+from headrace.spec.features import RequestFeatures
+from headrace.spec.project import Project
+from headrace.spec.streams import EventStream, LabelledStream, LabelStream
+
+__all__ = ["Evaluation", "EventColumns", "Mode", "compute_file", "evaluate", "event_columns", "features_at"]
+
+Mode = Literal["as_served", "corrected"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """One row at one instant."""
+
+    values: NDArray[np.float64]
+    """(F,) NaN is null."""
+    valid_from_us: int
+    """NULL when nothing has happened by then."""
+    valid_until_us: int
+    own_event: Literal["", "applied", "merged"]
+    """Whether the own event was among the events, or was added."""
+
+
+def features_at(
+    plan: ViewPlan,
+    events: EventColumns,
+    keys: NDArray[np.generic],
+    at_us: I64,
+    *,
+    own_ids: I64 | None = None,
+    mode: Mode = "corrected",
+) -> NDArray[np.float64]:
+    """Values (q, F) of ``keys`` (q,) at the instants ``at_us`` (q,).
+
+    Args:
+        plan: which features.
+        events: any order; of several events with one id the first counts.
+        keys: as in ``events``; an unknown key has the values of empty windows.
+        at_us: instants in microseconds, any order.
+        own_ids: (q,) the event a row is about; ``as_served`` sees it even if it arrived later, but never its label.
+        mode: ``corrected`` sees everything whose time has come; ``as_served`` only what had arrived.
+    """
+    shape = shape_of(plan)
+    first = query_kernels.first_of_ids(events.ids)
+    if not first.all():
+        events = _take(events, np.flatnonzero(first))
+    codes, asked, groups = _codes(plan, events.keys, keys)
+    event_rows, event_starts = query_kernels.group_by_code(codes, _order(events.times_us, events.ids), groups)
+    asked_rows, asked_starts = query_kernels.group_by_code(asked, _order(at_us, None), groups)
+    total, seen = query_kernels.running_sums(shape, event_rows, events.inputs, int(plan.nullable.sum()))
+    served = mode == "as_served"
+    nothing = np.empty(0, dtype=np.int64)
+    out = np.empty((len(at_us), len(plan.kind)), dtype=np.float64)
+    query_kernels.answer(
+        shape,
+        groups,
+        event_rows,
+        event_starts,
+        events.times_us,
+        events.ids,
+        total,
+        seen,
+        asked_rows,
+        asked_starts,
+        at_us,
+        nothing if own_ids is None else own_ids,
+        events.arrival_us if served and events.arrival_us is not None else nothing,
+        events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0),
+        out,
+    )
+    return out
+
+
+def evaluate(
+    plan: ViewPlan, t: I64, ids: I64, inputs: I64, at_us: int, own: tuple[int, int, I64] | None = None
+) -> Evaluation:
+    """One row from the events that travel with it.
+
+    Args:
+        plan: which features.
+        t: (m,) event times, rising with ``ids``.
+        ids: (m,) event ids.
+        inputs: (I, m) whole steps.
+        at_us: the instant.
+        own: (time, id, inputs (I,)) of an event to count in, once.
+    """
+    values = np.empty((1, len(plan.kind)), dtype=np.float64)
+    valid_from, valid_until = np.empty(1, dtype=np.int64), np.empty(1, dtype=np.int64)
+    own_state = np.zeros(1, dtype=np.int8)
+    own_t, own_id, own_inputs = own or (0, 0, np.zeros(len(plan.inputs), dtype=np.int64))
+    evaluate_states(
+        shape_of(plan),
+        np.array([0, len(t)], dtype=np.int64),
+        t,
+        ids,
+        inputs,
+        np.array([at_us], dtype=np.int64),
+        np.array([own is not None], dtype=np.bool_),
+        np.array([own_t], dtype=np.int64),
+        np.array([own_id], dtype=np.int64),
+        own_inputs.reshape(-1, 1),
+        values,
+        valid_from,
+        valid_until,
+        own_state,
+    )
+    states: tuple[Literal["", "applied", "merged"], ...] = ("", "applied", "merged")
+    return Evaluation(
+        values=values[0],
+        valid_from_us=int(valid_from[0]),
+        valid_until_us=int(valid_until[0]),
+        own_event=states[own_state[0]],
+    )
+
+
+def compute_file(
+    project: Project,
+    stream: EventStream,
+    events: pa.Table,
+    labels: pa.Table | None = None,
+    *,
+    progress: Callable[[str, int, float], None] | None = None,
+) -> pa.Table:
+    """Every feature of a stream for every event of a table, as it was known at the event.
+
+    A label counts as known at the event's time plus the label stream's delay.
+
+    Args:
+        project: views and request features of ``stream`` are computed, in declared order.
+        stream: what the rows of ``events`` are.
+        events: columns as declared, by name, or by name but for case; any order, any integer width.
+        labels: id and outcome, the last of several counting; needed when a view looks at labels and ``events``
+            has no column of the outcome.
+        progress: called with (view, rows, seconds) after each view.
+
+    Returns:
+        One row per row of ``events``, in their order: the id, then all full feature names; counts and flags int64.
+
+    Raises:
+        ConfigError: a column is missing or wrong.
+    """
+    what = "the events file"
+    outcome = project.labels_of(stream)
+    if outcome is not None:
+        events = _with_labels(events, labels, outcome, what)
+    names, columns = [stream.id], [find_column(events, stream.id, what=what)]
+    for view in project.views:
+        if view.events is not stream:
+            continue
+        started = time.perf_counter()
+        plan = compile_view(view)
+        read = event_columns(plan, events, what=what)
+        read = dataclasses.replace(read, arrival_us=None, input_arrival_us=_label_known(plan, read))
+        values = features_at(plan, read, read.keys, read.times_us, own_ids=read.ids, mode="as_served")
+        names.extend(view.full_names)
+        columns.extend(_arrow(values[:, f], whole) for f, whole in enumerate(plan.is_int.tolist()))
+        if progress:
+            progress(view.name, len(values), time.perf_counter() - started)
+    for request in project.requests:
+        if request.of is stream:
+            names.extend(request.full_names)
+            columns.extend(request_columns(request, events, what=what))
+    return pa.table(columns, names=names)
+
+
+def request_columns(request: RequestFeatures, events: pa.Table, *, what: str = "the events") -> list[pa.Array]:
+    """Request features of every event; flags and whole numbers int64, others float64.
+
+    Raises:
+        ConfigError: a column is missing or wrong, or the function fails on these events.
+    """
+    stream = request.of
+    fields: dict[str, NDArray[np.generic]] = {stream.time: read_times(events, stream, what=what)}
+    for name, kind in stream.schema.items():
+        fields[name] = read_field(events, name, kind, what=what)
+    try:
+        made: Mapping[str, Any] = request.fn(fields)
+        values = [np.broadcast_to(np.asarray(made[name]), len(events)) for name in request.feature_names]
+    except Exception as error:
+        raise ConfigError(
+            f"request features {request.name!r} fail on {what}: {error!r}",
+            hint="the function takes numpy arrays of equal length as well as plain numbers",
+        ) from error
+    return [_arrow(value, value.dtype.kind in "biu") for value in values]
+
+
+def _with_labels(events: pa.Table, labels: pa.Table | None, outcome: LabelStream, what: str) -> pa.Table:
+    """The events with the column of the outcome; a table of labels goes before a column of the events."""
+    if labels is None:
+        return events
+    stream, source = outcome.of, "the labels file"
+    kind = stream.schema[stream.id]
+    ids = event_ids64(read_field(events, stream.id, kind, what=what))
+    labelled = event_ids64(read_field(labels, stream.id, kind, what=source))
+    values = read_labels(find_column(labels, outcome.value, what=source), outcome, what=source)
+    rows = query_kernels.last_positions(ids, labelled)
+    column = np.full(len(ids), NULL, dtype=np.int64)
+    column[rows >= 0] = values[rows[rows >= 0]]
+    if has_column(events, outcome.value):
+        events = events.select([name for name in events.column_names if name.lower() != outcome.value.lower()])
+    return events.append_column(outcome.value, pa.array(column, mask=column == NULL))
+
+
+def _label_known(plan: ViewPlan, events: EventColumns) -> I64 | None:
+    """(I, n) labels are known after their delay; other inputs with the event."""
+    if plan.label_input < 0:
+        return None
+    known = np.full_like(events.inputs, NULL)
+    delay_us = plan.view.source.labels.delay_us if isinstance(plan.view.source, LabelledStream) else 0
+    known[plan.label_input] = events.times_us + delay_us
+    return known
+
+
+def _arrow(values: NDArray[np.generic], whole: bool) -> pa.Array:
+    if whole:
+        return pa.array(values.astype(np.int64))
+    numbers = values.astype(np.float64)
+    return pa.array(numbers, mask=np.isnan(numbers))
+
+
+def _take(events: EventColumns, rows: I64) -> EventColumns:
+    late, inputs = events.arrival_us, events.input_arrival_us
+    return EventColumns(
+        keys=events.keys[rows],
+        times_us=events.times_us[rows],
+        ids=events.ids[rows],
+        inputs=np.ascontiguousarray(events.inputs[:, rows]),
+        arrival_us=None if late is None else late[rows],
+        input_arrival_us=None if inputs is None else np.ascontiguousarray(inputs[:, rows]),
+    )
+
+
+def _codes(
+    plan: ViewPlan, keys: NDArray[np.generic], asked: NDArray[np.generic]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+    if plan.has_text_keys:
+        encoded = pa.array(keys, type=pa.string()).dictionary_encode()
+        found = pc.index_in(pa.array(asked, type=pa.string()), value_set=encoded.dictionary).fill_null(-1)
+        return encoded.indices.to_numpy(), found.to_numpy(), len(encoded.dictionary)
+    codes: tuple[NDArray[np.int32], NDArray[np.int32], int] = query_kernels.dense_codes(
+        keys.astype(np.int64, copy=False), asked.astype(np.int64, copy=False)
+    )
+    return codes
+
+
+def _order(times: I64, ids: I64 | None) -> I64:
+    """Rows by (time, id); empty when they already are."""
+    if query_kernels.is_rising(times, times if ids is None else ids):
+        return np.empty(0, dtype=np.int64)
+    return np.argsort(times, kind="stable") if ids is None else np.lexsort((ids, times))
