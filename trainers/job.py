@@ -1,0 +1,93 @@
+"""A training job and the folder it runs in: what the supervising activity and its child process agree on.
+
+<run_dir>/job.json          TrainingJob, written before the child starts
+<run_dir>/progress.jsonl    Progress, one line at a time, appended by the child
+<run_dir>/checkpoints/      where a killed child goes on
+<run_dir>/failure.json      Failure, when the child gave up
+<run_dir>/trainer.log       what the child printed
+<run_dir>/artifact/         the trained model; its presence means done
+<run_dir>/lock              held by the one child at work
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.manifest_file import read_manifest, write_manifest
+from headrace.spec.policies import TorchClassifier
+
+__all__ = ["Failure", "RunFolder", "TrainingJob"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """What to train, on which rows, where."""
+
+    model: str
+    dataset: str
+    """Folder of the training set."""
+    trainer: TorchClassifier
+    device: str = "auto"
+    """``auto``, ``cpu`` or ``cuda``."""
+    threads: int = 1
+    """CPU threads; part of what makes a result repeatable bit for bit."""
+    price_per_device_hour: float = 0.0
+    created_us: int = 0
+    """Policy clock; becomes the manifest's ``created_us``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a child gave up."""
+
+    kind: str
+    """Class of headrace.errors."""
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def job_file(self) -> Path:
+        return self.path / "job.json"
+
+    @property
+    def progress_file(self) -> Path:
+        return self.path / "progress.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def failure_file(self) -> Path:
+        return self.path / "failure.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "trainer.log"
+
+    @property
+    def artifact(self) -> Path:
+        return self.path / "artifact"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    def write_job(self, job: TrainingJob) -> None:
+        """Write the job; a repeated attempt writes the same one."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_manifest(self.job_file, job)
+
+    def read_job(self) -> TrainingJob:
+        """Read the job.
+
+        Raises:
+            IntegrityError: there is none, or it is torn.
+        """
+        return read_manifest(self.job_file, TrainingJob)
