@@ -119,7 +119,7 @@ def read_labels(column: pa.ChunkedArray, labels: LabelStream, *, what: str) -> N
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     _integers(column.drop_null(), where)
-    values = column.cast(pa.int64()).fill_null(NULL).to_numpy().copy()
+    values: NDArray[np.int64] = column.cast(pa.int64()).fill_null(NULL).to_numpy().copy()
     wrong = (values != 0) & (values != 1) & (values != NULL)
     if wrong.any():
         row = int(wrong.argmax())
@@ -155,7 +155,7 @@ def _decimals(column: pa.ChunkedArray, kind: Float64, where: str) -> NDArray[np.
         raise ConfigError(f"{where} is {column.type}, not a number", hint="cast it, or declare another type")
     column = column.cast(pa.float64(), safe=False)
     numbers: NDArray[np.float64] = column.to_numpy()
-    wrong = ~(np.abs(numbers) * kind.scale < _MAX_STEPS)
+    wrong: NDArray[np.bool_] = ~(np.abs(numbers) * kind.scale < _MAX_STEPS)
     if column.null_count:
         wrong &= ~column.is_null().to_numpy()
     if wrong.any():

@@ -133,7 +133,7 @@ def _lookup(project: Project, args: argparse.Namespace) -> int:
         at_us = parse_us(args.at) if args.at else None
     except ValueError as error:
         raise ConfigError(f"--at: {error}") from error
-    request = LookupRequest(views=tuple(view.name for view in views), entities=entities, at_us=at_us, own=None)
+    request = LookupRequest(views=views, entities=entities, at_us=at_us, own=None)
     try:
         rows = reader.read([request])[0]
     finally:
