@@ -29,6 +29,7 @@ __all__ = [
     "read_topic",
     "take",
     "translate",
+    "watermarks",
 ]
 
 ANSWER_S = 10.0
@@ -77,6 +78,19 @@ def take(client: Any, count: int, timeout_s: float, bootstrap: str) -> list[Any]
         elif not (trouble.retriable() or trouble.code() in _PASSING):
             raise translate(trouble, bootstrap)
     return kept
+
+
+def watermarks(client: Any, topic: str, partition: int, bootstrap: str) -> tuple[int, int]:
+    """First offset and the offset after the last message of a partition, asked of the broker.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    try:
+        first, end = client.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_S)
+    except KafkaException as error:
+        raise translate(error, bootstrap) from error
+    return int(first), int(end)
 
 
 def check_broker(settings: Settings) -> None:
@@ -137,10 +151,8 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, in
         ends = {}
         for topic, partitions in partition_counts(settings, topics).items():
             for number in range(partitions):
-                ends[topic, number] = client.get_watermark_offsets(TopicPartition(topic, number), ANSWER_S)[1]
+                ends[topic, number] = watermarks(client, topic, number, settings.kafka.bootstrap)[1]
         return ends
-    except KafkaException as error:
-        raise translate(error, settings.kafka.bootstrap) from error
     finally:
         client.close()
 

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-__all__ = ["DEAD_LETTER_REASONS", "ViewProgress"]
+__all__ = ["DEAD_LETTER_REASONS", "FLUSH_HEADER", "WATERMARK_HEADER", "SourceProgress", "ViewProgress"]
+
+WATERMARK_HEADER = "headrace-watermark"
+"""Header of a message with an empty value: its partition's event time is now at least this (microseconds, as text).
+
+Heartbeats of quiet producers, and the end of a replayed chunk."""
+FLUSH_HEADER = "headrace-flush"
+"""Beside ``WATERMARK_HEADER``: make everything up to here durable in the offline log at once."""
 
 DEAD_LETTER_REASONS = (
     "malformed_json",
@@ -37,5 +44,23 @@ class ViewProgress:
     """``<topic>:<partition>`` -> last source offset applied."""
     rows: int
     """Events applied since the state began."""
+    at_us: int
+    """Wall clock of this report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceProgress:
+    """How far one partition of a source topic is."""
+
+    topic: str
+    partition: int
+    offset: int
+    """Offset after the last message that is durable: in the keyed logs and in the offline log."""
+    newest_us: int
+    """Newest event time; a label topic's newest arrival. Far in the past before the first."""
+    rows: int
+    """Messages accepted, duplicates and late ones included, since the beginning."""
+    dead_letters: dict[str, int]
+    """Reason -> messages refused since the beginning."""
     at_us: int
     """Wall clock of this report."""
