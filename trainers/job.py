@@ -5,6 +5,7 @@
 <run_dir>/checkpoints/      where a killed child goes on
 <run_dir>/failure.json      Failure, when the child gave up
 <run_dir>/trainer.log       what the child printed
+<run_dir>/history.json      TrainingHistory, when all epochs are done
 <run_dir>/artifact/         the trained model; its presence means done
 <run_dir>/lock              held by the one child at work
 """
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from headrace.manifest_file import read_manifest, write_manifest
 from headrace.spec.policies import TorchClassifier
+from trainers.checkpoint import EpochRecord
 
-__all__ = ["Failure", "RunFolder", "TrainingJob"]
+__all__ = ["Failure", "RunFolder", "TrainingHistory", "TrainingJob"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,13 @@ class Failure:
     hint: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingHistory:
+    """How a run went."""
+
+    epochs: tuple[EpochRecord, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Paths of one run."""
@@ -72,6 +81,10 @@ class RunFolder:
         return self.path / "trainer.log"
 
     @property
+    def history_file(self) -> Path:
+        return self.path / "history.json"
+
+    @property
     def artifact(self) -> Path:
         return self.path / "artifact"
 
@@ -91,3 +104,11 @@ class RunFolder:
             IntegrityError: there is none, or it is torn.
         """
         return read_manifest(self.job_file, TrainingJob)
+
+    def write_history(self, epochs: tuple[EpochRecord, ...]) -> None:
+        """Keep the epochs of a finished run."""
+        write_manifest(self.history_file, TrainingHistory(epochs=epochs))
+
+    def read_history(self) -> tuple[EpochRecord, ...]:
+        """Epochs of a finished run; empty before."""
+        return read_manifest(self.history_file, TrainingHistory).epochs if self.history_file.exists() else ()

@@ -112,6 +112,7 @@ def _train(folder: RunFolder, job: TrainingJob) -> ModelManifest:
         checkpoints=CheckpointFolder(folder.checkpoints),
         report=lambda progress: append_progress(folder.progress_file, progress),
     )
+    folder.write_history(trained.history)
     return write_artifact(
         folder.artifact,
         trained,
