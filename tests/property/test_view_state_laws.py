@@ -10,7 +10,7 @@ from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.rows import RowBatch
 from feature_store.view_state import BEGINNING_US, ViewState
 from tests.oracle import OracleEvent, row_values
-from tests.property.view_cases import Batch, batches, columns, views
+from tests.property.view_cases import Batch, as_list, batches, columns, views
 
 
 @dataclass
@@ -75,10 +75,6 @@ class Model:
     def expected(self, key: int | str, q: int, as_of: int = NEVER_US) -> list[float | None]:
         events = [k.as_of(as_of, self.label) for k in self.known if k.event.key == key and k.since_us <= as_of]
         return row_values(self.plan.view, events, q)
-
-
-def as_list(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def feed(state: ViewState, model: Model, batch: Batch) -> None:

@@ -9,7 +9,7 @@ from feature_store.plan import NULL, ViewPlan
 from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, String, count, mean, sum
 from tests.oracle import OracleEvent
 
-__all__ = ["Batch", "batches", "columns", "views"]
+__all__ = ["Batch", "as_list", "batches", "columns", "views"]
 
 
 @dataclass
@@ -90,3 +90,8 @@ def columns(plan: ViewPlan, events: list[OracleEvent]) -> tuple[np.ndarray, np.n
             len(plan.inputs), len(events)
         ),
     )
+
+
+def as_list(values: np.ndarray) -> list[float | None]:
+    """A row as the oracle writes it."""
+    return [None if np.isnan(value) else float(value) for value in values]
