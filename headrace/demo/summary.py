@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from headrace.contracts.rollout import RolloutChange
 from headrace.demo.promises import Promise
 
-__all__ = ["Moment", "Summary", "WeekQuality"]
+__all__ = ["Harm", "Moment", "Summary", "WeekQuality"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,16 @@ class Moment:
     kind: str
     """``champion``, ``incident``, ``rejected``, ``promote``, ``rollback``, ``resolved``."""
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harm:
+    """How a bad candidate was taken back."""
+
+    version: str
+    change: RolloutChange | None
+    wall_s: float
+    """From its first request to the record that turned it away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
