@@ -52,8 +52,10 @@ class PredictionLog:
         self._written = self._dropped = 0
         self._count = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name="prediction-log", daemon=True)
         self._thread.start()
+        # Not waited for at the end: asking a broker that is away takes ten seconds.
+        threading.Thread(target=self._make_topics, name="prediction-topics", daemon=True).start()
 
     @property
     def waiting(self) -> int:
@@ -108,7 +110,11 @@ class PredictionLog:
         if error is not None:
             self._drop(1)
 
-    def _run(self) -> None:
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            self._producer.poll(0.2)  # blocks outside the GIL
+
+    def _make_topics(self) -> None:
         while not self._stop.is_set():
             try:
                 ensure_topics(self._settings, [PREDICTIONS, DEPLOYMENTS])
@@ -116,6 +122,4 @@ class PredictionLog:
                 _log.warning("no broker for predictions; they wait in the spool", reason=error.args[0])
                 self._stop.wait(_RETRY_S)
             else:
-                break
-        while not self._stop.is_set():
-            self._producer.poll(0.2)  # blocks outside the GIL
+                return

@@ -1,5 +1,6 @@
 """Runs the HTTP application: a bound socket, uvloop, a clean end on SIGTERM."""
 
+import signal
 import socket
 import sys
 
@@ -11,7 +12,7 @@ from headrace.spec.project import Project
 from serving.app import build_app
 from serving.parts import assemble
 
-__all__ = ["serve"]
+__all__ = ["bind", "serve"]
 
 DRAIN_S = 10
 """Longest wait for open requests at the end."""
@@ -30,7 +31,7 @@ def serve(settings: Settings, project: Project, *, host: str, port: int) -> int:
     Raises:
         ConfigError: the address cannot be bound.
     """
-    listener = _bind(host, port)
+    listener = bind(host, port)
     address = f"{host}:{listener.getsockname()[1]}"
     app = build_app(assemble(settings, project, name=address, source="http"))
     config = uvicorn.Config(
@@ -46,6 +47,8 @@ def serve(settings: Settings, project: Project, *, host: str, port: int) -> int:
         timeout_graceful_shutdown=DRAIN_S,
     )
     server = _Server(config, f"serving {project.name} at http://{address}")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn drains on these, then raises them again for us
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -61,7 +64,12 @@ class _Server(uvicorn.Server):
             print(self._announcement, flush=True, file=sys.stdout)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 lets the system choose.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
     try:
         return socket.create_server((host, port), backlog=_BACKLOG)
     except OSError as error:

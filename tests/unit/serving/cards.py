@@ -1,5 +1,7 @@
 """A small project the serving tests answer for: one view with the own event, one delayed, one of requests."""
 
+from pathlib import Path
+
 from headrace import (
     EventStream,
     FeatureView,
@@ -7,6 +9,7 @@ from headrace import (
     Int64,
     LabelStream,
     Model,
+    Project,
     RequestFeatures,
     RolloutPolicy,
     Tripwires,
@@ -15,43 +18,66 @@ from headrace import (
 )
 from headrace.contracts.rollout import RolloutRecord, Stage
 
-payments = EventStream(
-    "payments",
-    key="card",
-    time="at",
-    id="payment",
-    schema={
-        "card": Int64,
-        "shop": Int64,
-        "amount": Float64(resolution=0.01),
-        "tip": Float64(resolution=0.01, nullable=True),
-    },
-)
-chargebacks = LabelStream("chargebacks", of=payments, value="bad", delay="7d")
-spending = FeatureView(
-    "spending", entity="card", source=payments, closed="right", features=[count().over("1d"), mean("amount").over("1d")]
-)
-trouble = FeatureView(
-    "trouble",
-    entity="shop",
-    source=payments.with_label(chargebacks),
-    closed="right",
-    features=[mean("bad").over("7d", delay="7d", empty=0.0)],
-)
-night = RequestFeatures("night", of=payments, fn=lambda tx: {"late": tx["at"] // 3_600_000_000 % 24 >= 22})
-model = Model(
-    "cards",
-    features=[spending, trouble, night, "amount", "tip"],
-    label=chargebacks,
-    rollout=RolloutPolicy(tripwires=Tripwires(max_exceptions=3, latency_ms=5, latency_strikes=4, constant_after=5)),
-)
+__all__ = ["NOON_US", "cards_project", "model", "payments", "project", "record"]
 
 NOON_US = 1_522_584_000_000_000
 """2018-04-01T12:00:00Z."""
 
 
+def cards_project(name: str = "cards") -> Project:
+    """Definitions whose project, topics and model carry ``name``."""
+    payments = EventStream(
+        f"{name}-payments",
+        key="card",
+        time="at",
+        id="payment",
+        schema={
+            "card": Int64,
+            "shop": Int64,
+            "amount": Float64(resolution=0.01),
+            "tip": Float64(resolution=0.01, nullable=True),
+        },
+    )
+    chargebacks = LabelStream(f"{name}-chargebacks", of=payments, value="bad", delay="7d")
+    spending = FeatureView(
+        "spending",
+        entity="card",
+        source=payments,
+        closed="right",
+        features=[count().over("1d"), mean("amount").over("1d")],
+    )
+    trouble = FeatureView(
+        "trouble",
+        entity="shop",
+        source=payments.with_label(chargebacks),
+        closed="right",
+        features=[mean("bad").over("7d", delay="7d", empty=0.0)],
+    )
+    night = RequestFeatures("night", of=payments, fn=lambda tx: {"late": tx["at"] // 3_600_000_000 % 24 >= 22})
+    model = Model(
+        name,
+        features=[spending, trouble, night, "amount", "tip"],
+        label=chargebacks,
+        rollout=RolloutPolicy(tripwires=Tripwires(max_exceptions=3, latency_ms=5, latency_strikes=4, constant_after=5)),
+    )
+    return Project(
+        name=name,
+        path=Path(),
+        streams=(payments,),
+        labels=(chargebacks,),
+        views=(spending, trouble),
+        requests=(night,),
+        models=(model,),
+    )
+
+
+project = cards_project()
+payments = project.streams[0]
+model = project.models[0]
+
+
 def record(stage: Stage = Stage.STEADY, **changes: object) -> RolloutRecord:
-    """A record of ``cards`` in a stage: v1 champion, v2 on trial."""
+    """A record in a stage: v1 champion, v2 on trial."""
     trial: dict[str, object] = {}
     if stage is not Stage.STEADY:
         promoted = stage is Stage.PROBATION

@@ -1,26 +1,15 @@
 """Feast's request and answer, and errors that name the field."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from headrace.spec.project import Project
 from serving.feast_payload import FeastPayload, feast_timestamp
 from serving.request_error import RequestError
-from tests.unit.serving.cards import NOON_US, chargebacks, model, night, payments, spending, trouble
+from tests.unit.serving.cards import NOON_US, project
 
-PROJECT = Project(
-    name="cards",
-    path=Path(),
-    streams=(payments,),
-    labels=(chargebacks,),
-    views=(spending, trouble),
-    requests=(night,),
-    models=(model,),
-)
-PAYLOAD = FeastPayload(PROJECT, max_batch=3)
+PAYLOAD = FeastPayload(project, max_batch=3)
 GOOD: dict[str, Any] = {
     "features": ["spending:count_1d", "trouble:mean_bad_7d"],
     "entities": {"card": [1, 2], "shop": [7, 8]},
@@ -61,7 +50,7 @@ def test_short_names_are_the_default() -> None:
 def test_a_model_is_a_feature_service_of_its_views() -> None:
     query = PAYLOAD.read({"feature_service": "cards", "entities": GOOD["entities"], "full_feature_names": True})
 
-    assert [name for name, _, _ in query.columns] == [*spending.full_names, *trouble.full_names]
+    assert [name for name, _, _ in query.columns] == [name for view in project.views for name in view.full_names]
 
 
 def test_an_entity_no_asked_feature_needs_is_left_out_as_feast_does() -> None:

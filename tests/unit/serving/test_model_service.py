@@ -233,8 +233,10 @@ def test_a_batch_is_answered_row_by_row_like_single_events(bench: Bench) -> None
     events = [event(n, card=n) for n in range(20)]
 
     together = [prediction.answer for prediction in service.predict(events, [ROWS] * 20)]
+    alone = [service.predict([one], [ROWS])[0].answer for one in events]
 
-    assert together == [service.predict([one], [ROWS])[0].answer for one in events]
+    assert [answer.version for answer in together] == [answer.version for answer in alone]
+    assert [answer.score for answer in together] == pytest.approx([answer.score for answer in alone], rel=1e-12)
     assert {answer.version for answer in together} == {"v1", "v2"}
 
 

@@ -1,0 +1,138 @@
+"""A served project on the session's stack: artifacts, events applied as the stream applies them, a real HTTP server."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+from feature_store.plan import compile_view, to_steps
+from feature_store.redis_online import OnlineWriter
+from feature_store.view_state import ViewState
+from headrace.config import Settings
+from headrace.contracts.rollout import RolloutChange, RolloutRecord
+from headrace.rollout_store import RolloutStore
+from headrace.spec.project import Project
+from serving.app import build_app
+from serving.parts import assemble
+from serving.server import bind
+from tests.unit.serving.artifacts import write_version
+from tests.unit.serving.cards import NOON_US, cards_project, record
+
+__all__ = ["Asker", "House", "payment"]
+
+
+def payment(number: int, *, card: int = 1, shop: int = 2, at_us: int = NOON_US, amount: float = 10.0) -> dict[str, Any]:
+    """An event as a producer writes it."""
+    return {"payment": number, "at": at_us, "card": card, "shop": shop, "amount": amount}
+
+
+class House:
+    """One project's surroundings."""
+
+    def __init__(self, stack: Settings, home: Path, name: str) -> None:
+        self.settings = replace(stack, home=home)
+        self.project: Project = cards_project(name)
+        self.model = self.project.models[0]
+        self.store = RolloutStore(stack.redis.url)
+        self._views = [ViewState(compile_view(view)) for view in self.project.views]
+        self._version = 0
+
+    def publish(self, version: str, **weights: float) -> None:
+        """Put a model version where servers look."""
+        write_version(self.settings.models_dir, self.model, version, **weights)
+
+    def roll_out(self, **changes: Any) -> RolloutRecord:
+        """Put a record in force; as :func:`tests.unit.serving.cards.record`."""
+        written = record(**changes)
+        written = replace(written, model=self.model.name)
+        change = RolloutChange(record=written, kind="champion", evidence={}, wall_us=0)
+        assert self.store.write(change)
+        return written
+
+    def apply(self, *events: dict[str, Any]) -> None:
+        """Apply events to both views and write their rows, as a view task does."""
+        self._version += 1
+        with OnlineWriter(self.settings.redis.url, self.project.name) as writer:
+            for state in self._views:
+                columns = [
+                    np.full(len(events), -(2**63))
+                    if column.is_label
+                    else to_steps(np.array([float(event[column.column]) for event in events]), column.scale)
+                    for column in state.plan.inputs
+                ]
+                state.apply(
+                    np.array([event[state.plan.view.entity] for event in events]),
+                    np.array([event["at"] for event in events]),
+                    np.array([event["payment"] for event in events]),
+                    np.array(columns, np.int64).reshape(len(columns), len(events)),
+                )
+                state.advance(max(event["at"] for event in events))
+                rows = state.drain(log=False).latest
+                writer.write(state.plan, rows, version=self._version, watermark_us=state.watermark_us)
+
+    @contextmanager
+    def serving(self, settings: Settings | None = None) -> Iterator["Asker"]:
+        """A server of this project on a free port."""
+        listener = bind("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        parts = assemble(settings or self.settings, self.project, name=f"127.0.0.1:{port}", source="http")
+        server = uvicorn.Server(uvicorn.Config(build_app(parts), log_config=None, access_log=False))
+        started = threading.Event()
+        thread = threading.Thread(target=lambda: server.run(sockets=[listener]), daemon=True)
+        original = server.startup
+
+        async def startup(sockets: Any = None) -> None:
+            await original(sockets)
+            started.set()
+
+        server.startup = startup  # type: ignore[method-assign]  # the server has no other sign of being ready
+        thread.start()
+        assert started.wait(30)
+        try:
+            yield Asker(port)
+        finally:
+            server.should_exit = True
+            thread.join(30)
+
+
+@dataclass
+class Asker:
+    """A client with one connection."""
+
+    port: int
+    connection: http.client.HTTPConnection | None = None
+
+    def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and decoded answer; ``body`` may be bytes."""
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        try:
+            self.connection.request(method, path, data, {"content-type": "application/json"})
+            response = self.connection.getresponse()
+            content = response.read()
+        except (http.client.HTTPException, OSError):
+            self.connection.close()
+            self.connection = None
+            raise
+        if response.will_close:
+            self.connection = None
+        is_json = response.headers.get_content_type() == "application/json"
+        return response.status, json.loads(content) if is_json else content
+
+    def predict(self, model: str, event: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one event, which must not fail."""
+        status, answer = self("POST", f"/predict/{model}", {"event": event})
+        assert status == 200, answer
+        return dict(answer)
+
+    def another(self) -> "Asker":
+        """A client of its own."""
+        return Asker(self.port)

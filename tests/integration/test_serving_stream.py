@@ -1,0 +1,176 @@
+"""Scoring the stream on real Kafka and Redis: each event once, on the features the stream computes."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_store.redis_online import connect
+from headrace.config import Settings
+from headrace.contracts.codec import decode, encode
+from headrace.contracts.predictions import PredictionRecord
+from headrace.contracts.redis_keys import progress_key
+from headrace.contracts.streams import ViewProgress
+from headrace.contracts.topics import PREDICTIONS
+from headrace.kafka_clients import consumer, ensure_topics, read_topic
+from headrace.kafka_sender import Sender
+from serving.stream_scorer import StreamScorer
+from tests.eventually import eventually
+from tests.integration.serving_house import House, payment
+from tests.unit.serving.cards import NOON_US
+
+HOUR_US = 3_600_000_000
+
+
+@pytest.fixture
+def house(stack: Settings, tmp_path: Path, fresh_name: Callable[[str], str]) -> House:
+    made = House(stack, tmp_path, fresh_name("cards"))
+    made.publish("v1", weight=0.01)
+    made.publish("v2", weight=0.02)
+    ensure_topics(made.settings, [made.model.events.name])
+    return made
+
+
+class Producer:
+    """Publishes payments and says, like the stream, how far they are applied."""
+
+    def __init__(self, house: House) -> None:
+        self._house, self._topic = house, house.model.events.name
+        self._sender = Sender(house.settings)
+        self._redis = connect(house.settings.redis.url)
+
+    def publish(self, *values: dict[str, Any] | bytes) -> None:
+        """Send events in order to the first partition."""
+        for value in values:
+            data = value if isinstance(value, bytes) else json.dumps(value).encode()
+            at_ms = NOON_US // 1000 + 10**9
+            self._sender.send(self._topic, data, partition=0, timestamp_ms=at_ms)
+        self._sender.flush()
+
+    def applied(self, *events: dict[str, Any], until_offset: int) -> None:
+        """Write rows of the events, then report that everything up to the offset is applied."""
+        self._house.apply(*events)
+        for view in self._house.project.views:
+            for partition in range(self._house.settings.kafka.partitions):
+                report = ViewProgress(
+                    view=view.name,
+                    partition=partition,
+                    keyed_offset=0,
+                    watermark_us=2**60,
+                    sources={f"{self._topic}:0": until_offset},
+                    rows=len(events),
+                    at_us=0,
+                )
+                key = progress_key(self._house.project.name)
+                self._redis.hset(key, f"{view.name}:{partition}", encode(report))
+
+
+@contextmanager
+def scoring(house: House) -> Iterator[None]:
+    """A scorer that runs as long as the block."""
+    stop = threading.Event()
+    thread = threading.Thread(target=StreamScorer(house.settings, house.project, stop).run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def logged(house: House) -> list[PredictionRecord]:
+    """Predictions of the house's model in the log, in order."""
+    found = [decode(message.value(), PredictionRecord) for message in read_topic(house.settings, PREDICTIONS.name)]
+    return [record for record in found if record.model == house.model.name]
+
+
+def test_the_stream_and_the_http_server_give_one_event_the_same_features_and_score(house: House) -> None:
+    events = [payment(n, card=n % 3, at_us=NOON_US + n * 600_000_000, amount=n / 7) for n in range(1, 30)]
+    house.roll_out()
+    producer = Producer(house)
+    with house.serving() as ask:
+        answers = {}
+        for offset, event in enumerate(events):  # each request comes before the stream knows the event
+            answers[str(event["payment"])] = ask.predict(house.model.name, event)
+            producer.publish(event)
+            producer.applied(event, until_offset=offset)
+    with scoring(house):
+        eventually(lambda: sum(record.source == "stream" for record in logged(house)) == len(events))
+
+    for record in logged(house):
+        answer = answers[record.event_id]
+        assert record.features == answer["features"]
+        assert record.score == pytest.approx(answer["score"], rel=1e-12)  # a batch multiplies in another order
+    streamed = [record for record in logged(house) if record.source == "stream"]
+    assert [record.prediction_id for record in streamed] == [f"{n}/stream" for n in range(1, 30)]
+    assert {record.views["spending"]["own_event"] for record in streamed} == {"applied"}
+
+
+def test_it_waits_for_the_stream_to_apply_what_came_before(house: House) -> None:
+    before, event = payment(1, amount=3.0), payment(2, at_us=NOON_US + HOUR_US, amount=5.0)
+    house.roll_out()
+    producer = Producer(house)
+    producer.publish(before, event)
+    with scoring(house):
+        eventually(lambda: house.store._redis.hlen(f"headrace:serving:{house.model.name}"))
+        assert logged(house) == []
+        producer.applied(before, event, until_offset=1)
+        records = eventually(lambda: logged(house))
+
+    assert [record.features["spending__count_1d"] for record in records] == [1.0, 2.0]
+    assert records[1].features["spending__mean_amount_1d"] == 4.0
+
+
+def test_what_is_no_event_is_skipped_and_the_rest_is_scored(house: House) -> None:
+    house.roll_out()
+    producer = Producer(house)
+    late = {**payment(9), "at": NOON_US + 400 * 24 * HOUR_US}
+    producer.publish(payment(1), b"{", b"", {**payment(2), "card": "x"}, late, payment(3))
+    producer.applied(payment(1), payment(3), until_offset=5)
+    with scoring(house):
+        eventually(lambda: len(logged(house)) == 2)
+
+    assert [record.event_id for record in logged(house)] == ["1", "3"]
+
+
+def test_a_restart_goes_on_where_predictions_are_in_the_log(house: House) -> None:
+    house.roll_out()
+    producer = Producer(house)
+    for number in (1, 2):
+        producer.publish(payment(number))
+        producer.applied(payment(number), until_offset=number - 1)
+        with scoring(house):
+            eventually(lambda number=number: len(logged(house)) == number)
+
+    assert [record.event_id for record in logged(house)] == ["1", "2"]
+    assert _committed(house) == 2
+
+
+def test_events_before_the_first_champion_are_passed_over(house: House) -> None:
+    producer = Producer(house)
+    producer.publish(payment(1))
+    producer.applied(payment(1), until_offset=0)
+    with scoring(house):
+        eventually(lambda: _committed(house) == 1)
+        house.roll_out()
+        eventually(lambda: house.store._redis.hlen(f"headrace:serving:{house.model.name}"))
+        producer.publish(payment(2))
+        producer.applied(payment(2), until_offset=1)
+        eventually(lambda: logged(house))
+
+    assert [record.event_id for record in logged(house)] == ["2"]
+
+
+def _committed(house: House) -> int | None:
+    from confluent_kafka import TopicPartition
+
+    client = consumer(house.settings, f"headrace.score.{house.project.name}")
+    try:
+        offset = client.committed([TopicPartition(house.model.events.name, 0)], 10)[0].offset
+    finally:
+        client.close()
+    return offset if offset >= 0 else None
