@@ -1,7 +1,10 @@
 """Columns of the three offline logs."""
 
+import numpy as np
 import pyarrow as pa
 
+from feature_store.plan import NEVER_US, ViewPlan
+from feature_store.rows import RowBatch
 from headrace.spec.features import FeatureView
 from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
@@ -19,6 +22,7 @@ __all__ = [
     "VERSION",
     "event_schema",
     "feature_schema",
+    "feature_table",
     "label_schema",
 ]
 
@@ -67,6 +71,34 @@ def feature_schema(view: FeatureView) -> pa.Schema:
             pa.field(VERSION, pa.int64()),
         ]
     )
+
+
+def feature_table(plan: ViewPlan, rows: RowBatch, *, created_us: int, version: int) -> pa.Table:
+    """Rows of one batch as the feature log keeps them.
+
+    Args:
+        plan: the view.
+        rows: at most one for a key and instant.
+        created_us: rises from batch to batch of a partition; of rows for one key and instant the newest counts.
+        version: offset in the keyed log these rows reflect.
+    """
+    schema = feature_schema(plan.view)
+    n = len(rows)
+    values = []
+    for f, whole in enumerate(plan.is_int):
+        null = np.isnan(rows.values[:, f])
+        column = np.where(null, 0.0, rows.values[:, f])
+        values.append(pa.array(column.astype(np.int64) if whole else column, mask=null))
+    ends = pa.array(rows.valid_until_us, pa.int64(), mask=rows.valid_until_us == NEVER_US)
+    columns = [
+        pa.array(rows.keys, schema.field(0).type),
+        pa.array(rows.valid_from_us, pa.int64()).cast(TIMESTAMP),
+        pa.array(np.full(n, created_us), pa.int64()).cast(TIMESTAMP),
+        *values,
+        ends.cast(TIMESTAMP),
+        pa.array(np.full(n, version), pa.int64()),
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def _arrow_type(kind: FieldType) -> pa.DataType:

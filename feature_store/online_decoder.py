@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernels import I64, evaluate_states, kernel, shape_of
+from feature_store.kernel_cache import kernel
+from feature_store.kernels import I64, evaluate_states, shape_of
 from feature_store.online_layout import HEADER_WORDS, ROW_FORMAT, WITHOUT_STATE
 from feature_store.own_event import OwnEvent, OwnEventReader
 from feature_store.plan import NEVER_US, NULL, ViewPlan

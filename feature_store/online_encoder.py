@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feature_store.kernels import kernel
+from feature_store.kernel_cache import kernel
 from feature_store.online_layout import (
     HEADER_WORDS,
     entity_key_parts,
