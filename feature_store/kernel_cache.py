@@ -17,7 +17,7 @@ from numba.core.caching import IndexDataCacheFile
 __all__ = ["kernel"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_PARTS = ("plan.py", "state_arrays.py", "kernel_cache.py", "*kernels.py")
+_PARTS = ("plan.py", "state_arrays.py", "online_layout.py", "kernel_cache.py", "*kernels.py")
 """Files of this folder that kernels share."""
 
 
