@@ -5,6 +5,7 @@ running workflows and stored histories carry them. Large things go by reference,
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from headrace.contracts.artifacts import EvaluationReport
 from headrace.contracts.rollout import RolloutChange, RolloutRecord
@@ -161,7 +162,7 @@ class RolloutWrite:
     version: str = ""
     share: float = 0.0
     rollout_id: str = ""
-    evidence: dict[str, object] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ with workflow.unsafe.imports_passed_through():
         RETRAIN_WORKFLOW,
         SIGNAL_COMMAND,
         SIGNAL_OBSERVE,
-        ControllerStart,
         ControllerState,
         Observation,
         OperatorCommand,
@@ -34,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.activity_messages import DESCRIBE_MODEL, ModelBrief, ModelRequest, RolloutWrite
     from workflows.controller_view import Flight, details, phase, state
     from workflows.decisions import RetrainDecision, Wait, decide_retrain
-    from workflows.memory import Candidate, ControllerMemory, told
+    from workflows.memory import Candidate, ControllerMemory, ControllerRun, told
     from workflows.messages import SIGNAL_PROGRESS, RetrainResult, RetrainStart, RolloutProgress, RolloutStart
     from workflows.record_changes import change_record
     from workflows.rollout_child import RolloutChild
@@ -54,9 +53,9 @@ _STEERING = ("promote", "rollback", "pause", "resume")
 @workflow.defn(name=CONTROLLER_WORKFLOW)
 class ModelController:
     @workflow.init
-    def __init__(self, start: ControllerStart, memory: ControllerMemory | None = None) -> None:
+    def __init__(self, start: ControllerRun) -> None:
         self._start = start
-        self._memory = memory or ControllerMemory()
+        self._memory = start.memory or ControllerMemory()
         self._brief: ModelBrief | None = None
         self._observations: list[Observation] = []
         self._commands: list[OperatorCommand] = []
@@ -67,7 +66,7 @@ class ModelController:
         self._shown_phase = ""
 
     @workflow.run
-    async def run(self, start: ControllerStart, memory: ControllerMemory | None = None) -> None:  # noqa: ARG002 - init has it
+    async def run(self, start: ControllerRun) -> None:
         workflow.upsert_search_attributes([_MODEL.value_set(start.model)])
         await self._learn()
         await self._adopt_rollout()
@@ -75,7 +74,7 @@ class ModelController:
             self._settle()
             self._show()
             if self._may_renew():
-                workflow.continue_as_new(args=[start, self._memory])
+                workflow.continue_as_new(replace(start, memory=self._memory))
             await workflow.wait_condition(self._has_news)
             await self._act()
 

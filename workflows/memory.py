@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from headrace.contracts.control import Observation
+from headrace.contracts.control import ControllerStart, Observation
 from headrace.contracts.rollout import RolloutRecord, Stage
 from headrace.spec.policies import RetrainPolicy
 from workflows.decisions import Situation, rest_us
@@ -12,6 +12,7 @@ from workflows.messages import RetrainOutcome, RetrainResult, RolloutOutcome, Ro
 __all__ = [
     "Candidate",
     "ControllerMemory",
+    "ControllerRun",
     "is_news",
     "noticed",
     "record_read",
@@ -68,6 +69,13 @@ class ControllerMemory:
     history: tuple[str, ...] = ()
     links: dict[str, str] = field(default_factory=dict)
     """Title -> address of the newest run's pages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerRun(ControllerStart):
+    """Argument of one run of the controller: what senders give, and what the run before remembered."""
+
+    memory: ControllerMemory | None = None
 
 
 def is_news(memory: ControllerMemory, observation: Observation) -> bool:

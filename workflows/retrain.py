@@ -11,6 +11,9 @@ from temporalio.common import SearchAttributeKey
 with workflow.unsafe.imports_passed_through():
     from headrace.contracts.artifacts import EvaluationReport
     from headrace.contracts.control import GPU_QUEUE, QUERY_STATE, RETRAIN_WORKFLOW
+
+    # A record refers to its own class, which the sandbox finds only among the modules imported here.
+    from headrace.contracts.rollout import RolloutRecord
     from workflows.activity_calls import call_long, call_training
     from workflows.activity_messages import (
         EVALUATE_CANDIDATE,
@@ -29,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         TrainRequest,
     )
     from workflows.messages import RetrainOutcome, RetrainResult, RetrainStart
-    from workflows.record_changes import Changed, change_record
+    from workflows.record_changes import change_record
 
 _STAGE = SearchAttributeKey.for_keyword("Stage")
 
@@ -58,13 +61,13 @@ class Retrain:
                 outcome=RetrainOutcome.REJECTED, reason="; ".join(refused), report=report, links=registered.links
             )
         await self._publish_reference(registered, snapshot)
-        changed = await self._put_into_service(registered, report) if not start.champion else None
+        record = await self._put_into_service(registered, report) if not start.champion else None
         return RetrainResult(
             outcome=RetrainOutcome.ACCEPTED,
             reason=f"{registered.version} passed {len(report.gates)} gates",
             version=registered.version,
             report=report,
-            record=changed.record if changed is not None else None,
+            record=record,
             links=registered.links,
         )
 
@@ -134,7 +137,7 @@ class Retrain:
         )
         await call_long(PUBLISH_REFERENCE, request, None, summary=registered.version)
 
-    async def _put_into_service(self, registered: Registered, report: EvaluationReport) -> Changed:
+    async def _put_into_service(self, registered: Registered, report: EvaluationReport) -> RolloutRecord | None:
         """A first model has nobody to be compared with: absolute gates are all there is."""
         self._enter("into service")
         write = RolloutWrite(
@@ -147,7 +150,7 @@ class Retrain:
             at_us=self._start.at_us,
             evidence={"gates": [f"{gate.gate}: {gate.detail}" for gate in report.gates]},
         )
-        return await change_record(write)
+        return (await change_record(write)).record
 
     def _enter(self, stage: str) -> None:
         self._stage = stage

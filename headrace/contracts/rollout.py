@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 __all__ = ["RolloutChange", "RolloutRecord", "Stage"]
 
@@ -52,6 +53,7 @@ class RolloutChange:
     record: RolloutRecord
     kind: str
     """``champion``, ``shadow``, ``canary``, ``promote``, ``rollback``, ``resolve``, ``override``."""
-    evidence: dict[str, object]
+    evidence: dict[str, Any]
+    """Counters, e-values and limits the decision rests on. Temporal's converter refuses ``object``, hence ``Any``."""
     wall_us: int
     """Wall clock of the write."""
