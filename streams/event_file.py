@@ -1,0 +1,58 @@
+"""Parquet files of events and labels, columns named in any case."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headrace.errors import ConfigError
+from headrace.spec.streams import EventStream, LabelStream
+
+__all__ = ["read_event_file"]
+
+
+def read_event_file(
+    events: Path, labels: Path | None, stream: EventStream, declared: LabelStream | None
+) -> tuple[pa.Table, LabelStream | None]:
+    """Events under their declared names and, where they are known, their labels as one more column.
+
+    Returns:
+        The table, time as timestamp[us, UTC], and the label stream when labels are there.
+
+    Raises:
+        ConfigError: a file does not exist, a column is missing, or times carry no zone.
+    """
+    table = _named(_read(events), [*stream.schema, stream.time], [declared.value] if declared else [], events)
+    moment = table.schema.field(stream.time).type
+    if not pa.types.is_timestamp(moment) or moment.tz is None:
+        raise ConfigError(
+            f"{events}: column {stream.time!r} is {moment}, not a timestamp with a zone",
+            hint="write it as timestamp[us, UTC]",
+        )
+    place = table.column_names.index(stream.time)
+    table = table.set_column(place, stream.time, table[stream.time].cast(pa.timestamp("us", tz="UTC")))
+    if declared is None:
+        return table, None
+    if labels is not None:
+        outcomes = _named(_read(labels), [stream.id, declared.value], [], labels)
+        kept = [name for name in table.column_names if name != declared.value]
+        key = table.schema.field(stream.id).type
+        outcomes = outcomes.set_column(0, stream.id, outcomes[stream.id].cast(key))
+        table = table.select(kept).join(outcomes, stream.id, join_type="left outer")
+    return table, declared if declared.value in table.column_names else None
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", hint="give a Parquet file") from error
+
+
+def _named(table: pa.Table, wanted: list[str], optional: list[str], path: Path) -> pa.Table:
+    known = {name.lower(): name for name in reversed(table.column_names)} | {name: name for name in table.column_names}
+    missing = [name for name in wanted if name not in known and name.lower() not in known]
+    if missing:
+        raise ConfigError(f"{path} has no column {missing[0]!r}", hint=f"it has {', '.join(table.column_names)}")
+    names = wanted + [name for name in optional if name in known or name.lower() in known]
+    return table.select([known.get(name, known.get(name.lower(), "")) for name in names]).rename_columns(names)

@@ -1,0 +1,168 @@
+"""Publishes a file of events and labels as producers would have: in time order, each at its own instant.
+
+An event arrives at its event time, its label ``delay`` later; both instants become Kafka's message time, so arrival
+times of a replay mean what they meant then. After each stretch every partition gets a tick (an empty message whose
+header says how far event time has come), as an idle source would send as a heartbeat.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from headrace.config import Settings
+from headrace.contracts.streams import FLUSH_HEADER, WATERMARK_HEADER
+from headrace.errors import ConfigError
+from headrace.kafka_clients import ensure_topics, partition_counts
+from headrace.kafka_sender import Sender
+from headrace.spec.project import Project
+from headrace.spec.streams import EventStream, LabelStream
+
+__all__ = ["Publisher"]
+
+_US_PER_MS = 1_000
+_CHUNK = 20_000
+
+
+class Publisher:
+    """Plays one table of events and labels into Kafka, stretch by stretch.
+
+    Args:
+        settings: where the broker is.
+        project: whose topics these are.
+        stream: what the events are.
+        events: the stream's columns, time as timestamp[us, UTC]; with the label's column when labels are published.
+        labels: what the labels are; None publishes events only.
+
+    Raises:
+        ConfigError: a column is missing.
+    """
+
+    def __init__(
+        self, settings: Settings, project: Project, stream: EventStream, events: pa.Table, labels: LabelStream | None
+    ) -> None:
+        wanted = [*stream.schema, stream.time, *([labels.value] if labels else [])]
+        missing = [name for name in wanted if name not in events.column_names]
+        if missing:
+            raise ConfigError(f"the events have no column {missing[0]!r}", hint=f"they need {', '.join(wanted)}")
+        if not events.num_rows:
+            raise ConfigError("there are no events to publish", hint="give a file with rows")
+        self._settings, self._stream, self._labels = settings, stream, labels
+        self._table = events.sort_by([(stream.time, "ascending"), (stream.id, "ascending")])
+        self._times_us: NDArray[np.int64] = np.asarray(self._table[stream.time].cast(pa.int64()).to_numpy())
+        self._topics = [stream.name, *([labels.name] if labels else [])]
+        ensure_topics(settings, self._topics)
+        self._partitions = partition_counts(settings, self._topics)
+        self._sender = Sender(settings, linger_ms=5)
+        self._event_at = self._label_at = 0
+        self._project = project
+
+    @property
+    def span_us(self) -> tuple[int, int]:
+        """Times of the first and the last event."""
+        return int(self._times_us[0]), int(self._times_us[-1])
+
+    @property
+    def remaining(self) -> int:
+        """Events not yet published."""
+        return self._times_us.size - self._event_at
+
+    def publish_until(self, until_us: int, *, flush: bool = True) -> int:
+        """Publish everything that happens before an instant, then tell every partition that time has come so far.
+
+        Args:
+            until_us: first instant left out.
+            flush: also ask the stream to make its offline log durable up to here.
+
+        Returns:
+            Events published by this call.
+
+        Raises:
+            UnavailableError: Kafka did not take all of it.
+        """
+        first, self._event_at = self._event_at, int(np.searchsorted(self._times_us, until_us))
+        first_label, self._label_at = self._label_at, self._labels_due(until_us)
+        # Stretches are sent side by side: a label never lies far from the events of its instant.
+        low = min((int(self._times_us[first]) if first < self._times_us.size else until_us), until_us)
+        edges = np.unique([low, *self._times_us[first : self._event_at : _CHUNK], until_us])[1:]
+        at, label_at = first, first_label
+        for edge in edges:
+            events_end, labels_end = int(np.searchsorted(self._times_us, edge)), self._labels_due(int(edge))
+            self._send_events(at, events_end)
+            self._send_labels(label_at, labels_end)
+            at, label_at = events_end, max(label_at, labels_end)
+        self._tick(until_us, flush=flush)
+        self._sender.flush()
+        return self._event_at - first
+
+    def _labels_due(self, until_us: int) -> int:
+        return int(np.searchsorted(self._times_us, until_us - self._labels.delay_us)) if self._labels else 0
+
+    def _send_events(self, start: int, end: int) -> None:
+        stream = self._stream
+        if end > start:
+            rows = self._table.slice(start, end - start)
+            names = [*stream.schema, stream.time]
+            self._sender.send_many(
+                stream.name,
+                _json_objects(rows.select(names)),
+                keys=_texts(rows[stream.key]),
+                timestamps_ms=(self._times_us[start:end] // _US_PER_MS).tolist(),
+            )
+
+    def _send_labels(self, start: int, end: int) -> None:
+        labels = self._labels
+        if labels is not None and end > start:
+            rows = self._table.slice(start, end - start)
+            known = np.asarray(rows[labels.value].is_valid().to_numpy())
+            rows = rows.filter(pa.array(known))
+            self._sender.send_many(
+                labels.name,
+                _json_objects(rows.select([self._stream.id, labels.value])),
+                keys=_texts(rows[self._stream.id]),
+                timestamps_ms=((self._times_us[start:end][known] + labels.delay_us) // _US_PER_MS).tolist(),
+            )
+
+    def _tick(self, until_us: int, *, flush: bool) -> None:
+        headers = {WATERMARK_HEADER: str(until_us), **({FLUSH_HEADER: "1"} if flush else {})}
+        for topic in self._topics:
+            for partition in range(self._partitions[topic]):
+                self._sender.send(
+                    topic, None, partition=partition, headers=headers, timestamp_ms=until_us // _US_PER_MS
+                )
+
+
+def _json_objects(rows: pa.Table) -> list[bytes | None]:
+    """One JSON object a row, built a column at a time."""
+    parts: list[pa.ChunkedArray | pa.Scalar] = []
+    for number, name in enumerate(rows.column_names):
+        parts.append(pa.scalar(f'{"," if number else "{"}"{name}":'))
+        parts.append(_json_values(rows[name]))
+    joined = pc.binary_join_element_wise(*parts, pa.scalar("}"), pa.scalar(""))
+    values: list[bytes | None] = joined.cast(pa.binary()).to_pylist()
+    return values
+
+
+def _json_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        micros = column.cast(pa.timestamp("us", tz="UTC"))
+        whole = (
+            pc.all(pc.equal(pc.microsecond(micros), 0)).as_py() and pc.all(pc.equal(pc.millisecond(micros), 0)).as_py()
+        )
+        texts = pc.strftime(
+            micros.cast(pa.timestamp("s", tz="UTC"), safe=False) if whole else micros, "%Y-%m-%dT%H:%M:%SZ"
+        )
+        return pc.binary_join_element_wise(pa.scalar('"'), texts, pa.scalar('"'), pa.scalar(""))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        quoted = [None if text is None else msgspec.json.encode(text).decode() for text in column.to_pylist()]
+        return pc.fill_null(pa.chunked_array([pa.array(quoted, pa.string())]), "null")
+    return pc.fill_null(column.cast(pa.string()), "null")
+
+
+def _texts(column: pa.ChunkedArray) -> Sequence[str]:
+    texts: list[str] = column.cast(pa.string()).to_pylist()
+    return texts
