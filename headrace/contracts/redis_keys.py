@@ -53,8 +53,8 @@ def monitor_progress_key(model: str) -> str:
 def agents_progress_key(model: str) -> str:
     """Hash written by monitors.agents: how far they are.
 
-    ``window`` and ``until_us`` of the last report handled; ``signalled_us``, end of the last window Temporal was told
-    of; ``epoch`` of the last deployment handled; ``at_us``, wall clock.
+    ``window`` and ``until_us`` of the last report handled; ``signalled``, the last window Temporal was told of;
+    ``epoch`` of the last deployment handled; ``at_us``, wall clock.
     """
     return f"headrace:progress:agents:{model}"
 

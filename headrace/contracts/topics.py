@@ -5,7 +5,7 @@ A project's own streams are topics too, under the names given in their definitio
 
 from dataclasses import dataclass
 
-__all__ = ["CONTROL_TOPICS", "Topic", "dead_letters", "keyed_topic"]
+__all__ = ["CONTROL_TOPICS", "Topic", "dead_letters", "keyed_topic", "scorer_group"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,3 +81,8 @@ def dead_letters(stream: str) -> Topic:
         readers=("people",),
         partitions=1,
     )
+
+
+def scorer_group(project: str) -> str:
+    """Consumer group of the stream scorer; an offset is committed once the event's prediction is in the log."""
+    return f"headrace.score.{project}"
