@@ -69,19 +69,16 @@ def features_at(
     codes, asked, groups = _codes(plan, events.keys, keys)
     event_rows, event_starts = query_kernels.group_by_code(codes, _order(events.times_us, events.ids), groups)
     asked_rows, asked_starts = query_kernels.group_by_code(asked, _order(at_us, None), groups)
-    total, seen = query_kernels.running_sums(shape, event_rows, events.inputs, int(plan.nullable.sum()))
+    history = query_kernels.arrange(event_rows, events.times_us, events.ids, events.inputs, shape)
     served = mode == "as_served"
     nothing = np.empty(0, dtype=np.int64)
     out = np.empty((len(at_us), len(plan.kind)), dtype=np.float64)
     query_kernels.answer(
         shape,
         groups,
+        history,
         event_rows,
         event_starts,
-        events.times_us,
-        events.ids,
-        total,
-        seen,
         asked_rows,
         asked_starts,
         at_us,

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import kernel
-from feature_store.kernels import I64, Shape, fill_values, upper_bound
+from feature_store.kernels import I64, ID, SUMS, Shape, T, fill_values, upper_bound
 from feature_store.plan import MAX_STATE_EVENTS, NEVER_US, NULL
-from feature_store.state_arrays import CHANGED, COUNT, DIRTY, EMITTED, START, USED, Rings, Slots
+from feature_store.state_arrays import CHANGED, COUNT, DIRTY, EMITTED, START, USED, Slots
 
 __all__ = ["due_slots", "log_bounds", "state_bounds", "write_latest", "write_log", "write_state"]
 
@@ -14,53 +14,51 @@ __all__ = ["due_slots", "log_bounds", "state_bounds", "write_latest", "write_log
 @kernel
 def due_slots(slots: Slots, watermark_us: int) -> I64:
     """Slots whose row was touched, or has expired by the watermark."""
+    next_change, used = slots.next_change, slots.counters[USED]
     number = 0
-    for slot in range(slots.counters[USED]):
-        number += slots.next_change[slot] <= watermark_us
+    for slot in range(used):
+        number += next_change[slot] <= watermark_us
     due = np.empty(number, dtype=np.int64)
     number = 0
-    for slot in range(slots.counters[USED]):
-        if slots.next_change[slot] <= watermark_us:
+    for slot in range(used):
+        if next_change[slot] <= watermark_us:
             due[number] = slot
             number += 1
     return due
 
 
 @kernel
-def horizon_of(slot: int, slots: Slots, rings: Rings, watermark_us: int) -> int:
+def _horizon(slot: int, meta: I64, arena: I64, watermark_us: int) -> int:
     """The instant a key's row is evaluated at: its last event or the watermark, whichever is later."""
-    meta = slots.meta[slot]
-    horizon: int = max(watermark_us, meta[EMITTED])
-    if meta[COUNT] > 0:
-        horizon = max(horizon, rings.t[meta[START] + meta[COUNT] - 1])
+    horizon: int = max(watermark_us, meta[slot, EMITTED])
+    if meta[slot, COUNT] > 0:
+        horizon = max(horizon, arena[meta[slot, START] + meta[slot, COUNT] - 1, T])
     return horizon
 
 
 @kernel
-def _log_start(slot: int, slots: Slots) -> tuple[int, bool]:
+def _log_start(slot: int, meta: I64) -> tuple[int, bool]:
     """Where the log goes on, and whether it says that very instant (again)."""
-    emitted, dirty = slots.meta[slot, EMITTED], slots.meta[slot, DIRTY]
+    emitted, dirty = meta[slot, EMITTED], meta[slot, DIRTY]
     if dirty <= emitted or emitted == NULL:
         return dirty, True
     return emitted, False
 
 
 @kernel
-def log_bounds(due: I64, shape: Shape, slots: Slots, rings: Rings, watermark_us: int) -> I64:
-    """(n + 1,) where the log rows of each due key may begin: room for its change points, coinciding or not."""
-    starts = np.zeros(due.size + 1, dtype=np.int64)
-    for row in range(due.size):
-        slot = due[row]
-        meta = slots.meta[slot]
-        end = meta[START] + meta[COUNT]
-        since, forced = _log_start(slot, slots)
-        horizon = horizon_of(slot, slots, rings, watermark_us)
-        room = 1 if forced else 0
-        for d in range(shape.offsets.size):
-            low = upper_bound(rings.t, meta[START], end, since - shape.offsets[d])
-            room += upper_bound(rings.t, low, end, horizon - shape.offsets[d]) - low
-        starts[row + 1] = starts[row] + room
-    return starts
+def log_bounds(due: I64, shape: Shape, slots: Slots, arena: I64, watermark_us: int) -> int:
+    """Room for the log rows of all due keys: their change points, coinciding or not."""
+    meta, offsets = slots.meta, shape.offsets
+    room = 0
+    for slot in due:
+        start, end = meta[slot, START], meta[slot, START] + meta[slot, COUNT]
+        since, forced = _log_start(slot, meta)
+        horizon = _horizon(slot, meta, arena, watermark_us)
+        room += 1 if forced else 0
+        for d in range(offsets.size):
+            low = upper_bound(arena, start, end, since - offsets[d])
+            room += upper_bound(arena, low, end, horizon - offsets[d]) - low
+    return room
 
 
 @kernel
@@ -68,51 +66,61 @@ def write_log(
     due: I64,
     shape: Shape,
     slots: Slots,
-    rings: Rings,
+    arena: I64,
     watermark_us: int,
-    starts: I64,
     key_row: I64,
     valid_from: I64,
     valid_until: I64,
     values: NDArray[np.float64],
 ) -> int:
-    """One row for each change point since the log's last instant, and from DIRTY on again; returns the rows.
-
-    Rows are packed: ``starts`` is only the room they were given.
-    """
-    at = np.empty(shape.offsets.size, dtype=np.int64)
+    """One row for each change point since the log's last instant, and from DIRTY on again; returns the rows."""
+    meta, offsets, features, empty = slots.meta, shape.offsets, shape.features, shape.empty
+    at = np.empty(offsets.size, dtype=np.int64)
     written = 0
     for row in range(due.size):
-        if starts[row + 1] == starts[row]:
-            continue
         slot = due[row]
-        meta = slots.meta[slot]
-        end = meta[START] + meta[COUNT]
-        horizon = horizon_of(slot, slots, rings, watermark_us)
-        instant, said = _log_start(slot, slots)
-        for d in range(shape.offsets.size):
-            at[d] = upper_bound(rings.t, meta[START], end, instant - shape.offsets[d])
+        end = meta[slot, START] + meta[slot, COUNT]
+        horizon = _horizon(slot, meta, arena, watermark_us)
+        instant, said = _log_start(slot, meta)
+        for d in range(offsets.size):
+            at[d] = upper_bound(arena, meta[slot, START], end, instant - offsets[d])
         first = written
         while True:
             if said:
-                fill_values(shape, at, rings.total, rings.seen, values[written])
+                fill_values(features, empty, at, arena, values, written)
                 key_row[written], valid_from[written] = row, instant
                 if written > first:
                     valid_until[written - 1] = instant
                 written += 1
             following = NEVER_US
-            for d in range(shape.offsets.size):
+            for d in range(offsets.size):
                 if at[d] < end:
-                    following = min(following, rings.t[at[d]] + shape.offsets[d])
+                    following = min(following, arena[at[d], T] + offsets[d])
             if following > horizon:
                 break
             instant, said = following, True
-            for d in range(shape.offsets.size):
-                while at[d] < end and rings.t[at[d]] + shape.offsets[d] <= instant:
-                    at[d] += 1
+            for d in range(offsets.size):
+                k = at[d]
+                while k < end and arena[k, T] + offsets[d] <= instant:
+                    k += 1
+                at[d] = k
         if written > first:
             valid_until[written - 1] = following
     return written
+
+
+@kernel
+def state_bounds(due: I64, slots: Slots, arena: I64, oldest_us: int, has_state: NDArray[np.bool_]) -> I64:
+    """Where the state of each row begins, (n + 1,): events from ``oldest_us`` on, unless they are too many."""
+    meta = slots.meta
+    starts = np.zeros(due.size + 1, dtype=np.int64)
+    for row in range(due.size):
+        start, end = meta[due[row], START], meta[due[row], START] + meta[due[row], COUNT]
+        while start < end and arena[start, T] < oldest_us:
+            start += 1
+        has_state[row] = end - start <= MAX_STATE_EVENTS
+        starts[row + 1] = starts[row] + (end - start if has_state[row] else 0)
+    return starts
 
 
 @kernel
@@ -120,66 +128,79 @@ def write_latest(
     due: I64,
     shape: Shape,
     slots: Slots,
-    rings: Rings,
+    arena: I64,
     watermark_us: int,
+    oldest_us: int,
     valid_from: I64,
     valid_until: I64,
     values: NDArray[np.float64],
+    starts: I64,
+    t: I64,
+    ids: I64,
+    inputs: I64,
 ) -> None:
-    """The newest row of each due key; the keys are clean afterwards."""
-    at = np.empty(shape.offsets.size, dtype=np.int64)
+    """The newest row of each due key with its live events; the keys are clean afterwards, older events forgotten."""
+    meta, next_change = slots.meta, slots.next_change
+    offsets, features, empty, seen = shape.offsets, shape.features, shape.empty, shape.seen
+    at = np.empty(offsets.size, dtype=np.int64)
     for row in range(due.size):
         slot = due[row]
-        meta = slots.meta[slot]
-        start, end = meta[START], meta[START] + meta[COUNT]
-        horizon = horizon_of(slot, slots, rings, watermark_us)
-        since, forced = _log_start(slot, slots)
-        changed = max(meta[CHANGED], since) if forced else meta[CHANGED]
+        start, end = meta[slot, START], meta[slot, START] + meta[slot, COUNT]
+        live = start
+        while live < end and arena[live, T] < oldest_us:
+            live += 1
+        # Reading the events in order first brings them into the cache for the searches.
+        copy_events(arena, live, starts[row], starts[row + 1], seen, t, ids, inputs)
+        horizon = _horizon(slot, meta, arena, watermark_us)
+        since, forced = _log_start(slot, meta)
+        changed = max(meta[slot, CHANGED], since) if forced else meta[slot, CHANGED]
         following = NEVER_US
         limit = end
-        for d in range(shape.offsets.size):
-            offset = shape.offsets[d]
-            limit = upper_bound(rings.t, start, limit, horizon - offset)
+        for d in range(offsets.size):
+            limit = upper_bound(arena, start, limit, horizon - offsets[d])
             at[d] = limit
             if limit > start:
-                changed = max(changed, rings.t[limit - 1] + offset)
+                changed = max(changed, arena[limit - 1, T] + offsets[d])
             if limit < end:
-                following = min(following, rings.t[limit] + offset)
-        fill_values(shape, at, rings.total, rings.seen, values[row])
-        meta[CHANGED] = valid_from[row] = changed
-        slots.next_change[slot] = valid_until[row] = following
-        meta[EMITTED], meta[DIRTY] = horizon, NEVER_US
+                following = min(following, arena[limit, T] + offsets[d])
+        fill_values(features, empty, at, arena, values, row)
+        valid_from[row] = changed
+        valid_until[row] = following
+        meta[slot, START], meta[slot, COUNT] = live, end - live
+        meta[slot, CHANGED] = changed
+        meta[slot, EMITTED] = horizon
+        meta[slot, DIRTY] = NEVER_US
+        next_change[slot] = following
 
 
 @kernel
-def state_bounds(due: I64, slots: Slots, rings: Rings, oldest_us: int, has_state: NDArray[np.bool_]) -> I64:
-    """Forget events before ``oldest_us`` and say where the state of each row begins, (n + 1,)."""
-    starts = np.zeros(due.size + 1, dtype=np.int64)
-    for row in range(due.size):
-        meta = slots.meta[due[row]]
-        end = meta[START] + meta[COUNT]
-        meta[START] = upper_bound(rings.t, meta[START], end, oldest_us - 1)
-        meta[COUNT] = end - meta[START]
-        has_state[row] = meta[COUNT] <= MAX_STATE_EVENTS
-        starts[row + 1] = starts[row] + (meta[COUNT] if has_state[row] else 0)
-    return starts
-
-
-@kernel
-def write_state(due: I64, shape: Shape, slots: Slots, rings: Rings, starts: I64, t: I64, ids: I64, inputs: I64) -> None:
-    """The live events of each row."""
-    for row in range(due.size):
-        source, target = slots.meta[due[row], START], starts[row]
-        number = starts[row + 1] - target
+def copy_events(arena: I64, first: int, start: int, end: int, seen: I64, t: I64, ids: I64, inputs: I64) -> None:
+    """Events of the arena from row ``first`` on, as columns ``start:end``."""
+    # Unsigned positions: with signed ones each access also asks whether it counts from the end.
+    source, target, number, one = np.uint64(first), np.uint64(start), np.uint64(end - start), np.uint64(1)
+    for k in range(number):
+        t[target + k] = arena[source + k, T]
+        ids[target + k] = arena[source + k, ID]
+    for i in range(inputs.shape[0]):
+        column = np.uint64(SUMS + i)
+        before = arena[source, column]
         for k in range(number):
-            t[target + k] = rings.t[source + k]
-        for k in range(number):
-            ids[target + k] = rings.id[source + k]
-        for i in range(inputs.shape[0]):
+            after = arena[source + k + one, column]
+            inputs[i, target + k] = after - before
+            before = after
+        if seen[i] >= 0:
+            column = np.uint64(seen[i])
+            before = arena[source, column]
             for k in range(number):
-                inputs[i, target + k] = rings.total[i, source + k + 1] - rings.total[i, source + k]
-            j = shape.seen_row[i]
-            if j >= 0:
-                for k in range(number):
-                    if rings.seen[j, source + k + 1] == rings.seen[j, source + k]:
-                        inputs[i, target + k] = NULL
+                after = arena[source + k + one, column]
+                if after == before:
+                    inputs[i, target + k] = NULL
+                before = after
+
+
+@kernel
+def write_state(due: I64, shape: Shape, slots: Slots, arena: I64, starts: I64, t: I64, ids: I64, inputs: I64) -> None:
+    """All events of each slot, as columns."""
+    meta, seen = slots.meta, shape.seen
+    for row in range(due.size):
+        copy_events(arena, meta[due[row], START], starts[row], starts[row + 1], seen, t, ids, inputs)

@@ -1,8 +1,15 @@
-"""What every engine shares: how a value is made from running sums.
+"""What every engine shares: the layout of a key's history, and how a row is made from it.
 
-Events of one key lie next to each other, by (time, id). ``total[i, k]`` is the exact sum of input ``i`` over the
-events before position ``k`` (``seen[.., k]`` the number of its non-null values), so a window between two positions
-is two differences, whatever its length, and any order of adding gives the same bits.
+A history has a row for each event of a key, by (time, id), and one more:
+
+    T          ID         SUMS ..                          then
+    time       event id   exact sum of each input over     number of non-null values of each
+                          the events before this row       nullable input before this row
+
+so a window between two rows is two differences, whatever its length, and any order of adding gives the same bits.
+
+Inside loops kernels index plain arrays only: taking a row as a view, or a field out of a tuple, costs an atomic
+count of references each time.
 """
 
 from typing import NamedTuple
@@ -13,38 +20,60 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import kernel
 from feature_store.plan import COUNT, NEVER_US, NULL, SUM, ViewPlan
 
-__all__ = ["I64", "Shape", "evaluate_states", "fill_values", "kernel", "mix64", "shape_of", "upper_bound"]
+__all__ = [
+    "I64",
+    "ID",
+    "SUMS",
+    "Shape",
+    "T",
+    "evaluate_states",
+    "fill_values",
+    "kernel",
+    "mix64",
+    "shape_of",
+    "upper_bound",
+    "value_of",
+]
 
 I64 = NDArray[np.int64]
 
+T, ID, SUMS = 0, 1, 2
+"""Columns of a history."""
+KIND, TOTAL, SEEN, ENTER, LEAVE, SCALE = range(6)
+"""Columns of Shape.features; TOTAL and SEEN are columns of a history."""
+
 
 class Shape(NamedTuple):
-    """The arrays of a plan that kernels need; meanings as in ViewPlan."""
+    """A plan as kernels need it."""
 
-    kind: NDArray[np.int8]
-    input_index: NDArray[np.int32]
-    scale: I64
+    features: I64
+    """(F, 6) SEEN is -1 for an input that is never null: the number of events serves."""
     empty: NDArray[np.float64]
     offsets: I64
-    enter_at: NDArray[np.int32]
-    leave_at: NDArray[np.int32]
-    seen_row: I64
-    """(I,) row of a nullable input in ``seen``; -1: never null, so the number of events serves."""
+    """(D,) rising; ENTER and LEAVE are positions in it."""
+    seen: I64
+    """(I,) column of each input's count of non-null values; -1 without."""
+    width: int
+    """Columns of a history."""
 
 
 def shape_of(plan: ViewPlan) -> Shape:
     """The kernel side of a plan."""
-    seen_row = np.full(len(plan.inputs), -1, dtype=np.int64)
-    seen_row[plan.nullable] = np.arange(int(plan.nullable.sum()))
+    inputs, nullable = len(plan.inputs), plan.nullable
+    seen = np.full(inputs, -1, dtype=np.int64)
+    seen[nullable] = SUMS + inputs + np.arange(int(nullable.sum()))
+    features = np.empty((len(plan.kind), 6), dtype=np.int64)
+    features[:, KIND] = plan.kind
+    features[:, TOTAL] = np.where(plan.input_index >= 0, SUMS + plan.input_index, -1)
+    features[:, SEEN] = [seen[i] if i >= 0 else -1 for i in plan.input_index.tolist()]
+    features[:, ENTER], features[:, LEAVE] = plan.enter_at, plan.leave_at
+    features[:, SCALE] = plan.scale
     return Shape(
-        kind=plan.kind,
-        input_index=plan.input_index,
-        scale=plan.scale,
+        features=features,
         empty=plan.empty,
         offsets=plan.offsets,
-        enter_at=plan.enter_at,
-        leave_at=plan.leave_at,
-        seen_row=seen_row,
+        seen=seen,
+        width=SUMS + inputs + int(nullable.sum()),
     )
 
 
@@ -58,17 +87,16 @@ def mix64(value: int) -> np.int64:
 
 
 @kernel
-def upper_bound(values: I64, start: int, end: int, limit: int) -> int:
-    """First position in ``[start, end)`` whose value is above ``limit``; ``end`` if there is none."""
-    if start == end or values[end - 1] <= limit:
+def upper_bound(history: I64, start: int, end: int, limit: int) -> int:
+    """First row in ``[start, end)`` whose time is above ``limit``; ``end`` if there is none."""
+    if start == end or history[end - 1, T] <= limit:
         return end
-    low, high = start, end - 1
-    while low < high:
-        middle = (low + high) >> 1
-        if values[middle] <= limit:
-            low = middle + 1
-        else:
-            high = middle
+    # No branch on what is found: a wrong guess of the processor costs more than a step.
+    low, rows = start, end - start
+    while rows > 1:
+        half = rows >> 1
+        low += half * int(history[low + half - 1, T] <= limit)
+        rows -= half
     return low
 
 
@@ -85,26 +113,39 @@ def value_of(kind: int, events: int, seen: int, total: int, scale: int, empty: f
 
 
 @kernel
-def fill_values(shape: Shape, at: I64, total: I64, seen: I64, out: NDArray[np.float64]) -> None:
-    """Write the values of one row.
+def fill_values(
+    features: I64, empty: NDArray[np.float64], at: I64, history: I64, values: NDArray[np.float64], row: int
+) -> None:
+    """Write one row of values.
 
     Args:
-        at: (D,) position of the first event above ``q - offset``, for each offset of the plan.
-        total: (I, ...) running sums.
-        seen: (J, ...) running counts of non-null values, nullable inputs only.
-        out: (F,) the row.
+        features, empty: of the Shape.
+        at: (D,) row of the first event above ``q - offset``, for each offset of the plan.
+        history: the key's events.
+        values: (n, F).
+        row: which of the n.
     """
-    for f in range(shape.kind.size):
-        low, high = at[shape.leave_at[f]], at[shape.enter_at[f]]
-        events = high - low
-        present, amount = events, 0
-        i = shape.input_index[f]
-        if i >= 0:
-            amount = total[i, high] - total[i, low]
-            row = shape.seen_row[i]
-            if row >= 0:
-                present = seen[row, high] - seen[row, low]
-        out[f] = value_of(shape.kind[f], events, present, amount, shape.scale[f], shape.empty[f])
+    for f in range(features.shape[0]):
+        low, high = at[features[f, LEAVE]], at[features[f, ENTER]]
+        present, amount = high - low, 0
+        column = features[f, TOTAL]
+        if column >= 0:
+            amount = history[high, column] - history[low, column]
+            seen = features[f, SEEN]
+            if seen >= 0:
+                present = history[high, seen] - history[low, seen]
+        values[row, f] = value_of(features[f, KIND], high - low, present, amount, features[f, SCALE], empty[f])
+
+
+@kernel
+def put(history: I64, row: int, t: int, event_id: int, inputs: I64, event: int, seen: I64) -> None:
+    """Write the event ``inputs[:, event]`` into ``row``, and the running sums behind it into the next row."""
+    history[row, T], history[row, ID] = t, event_id
+    for i in range(inputs.shape[0]):
+        value = inputs[i, event]
+        history[row + 1, SUMS + i] = history[row, SUMS + i] + (0 if value == NULL else value)
+        if seen[i] >= 0:
+            history[row + 1, seen[i]] = history[row, seen[i]] + (0 if value == NULL else 1)
 
 
 @kernel
@@ -129,13 +170,12 @@ def evaluate_states(
     An own event whose id is among the events already is not counted twice (own_state 1); otherwise it is put in
     its place (own_state 2). valid_from is NULL when nothing has happened up to the instant.
     """
+    features, empty, offsets, seen = shape.features, shape.empty, shape.offsets, shape.seen
     longest = 0
     for row in range(at_us.size):
         longest = max(longest, start[row + 1] - start[row])
-    times = np.empty(longest + 1, dtype=np.int64)
-    total = np.zeros((inputs.shape[0], longest + 2), dtype=np.int64)
-    seen = np.zeros((inputs.shape[0], longest + 2), dtype=np.int64)
-    at = np.empty(shape.offsets.size, dtype=np.int64)
+    history = np.zeros((longest + 2, shape.width), dtype=np.int64)
+    at = np.empty(offsets.size, dtype=np.int64)
     for row in range(at_us.size):
         first, last = start[row], start[row + 1]
         merge = has_own[row]
@@ -146,32 +186,20 @@ def evaluate_states(
             own_state[row] = 2 if merge else 1
         n = 0
         for k in range(first, last + 1):
-            if merge and (k == last or (own_t[row], own_id[row]) < (t[k], ids[k])):
-                times[n] = own_t[row]
-                for i in range(inputs.shape[0]):
-                    _add(own_inputs[i, row], i, shape.seen_row[i], n, total, seen)
+            if merge and (k == last or own_t[row] < t[k] or (own_t[row] == t[k] and own_id[row] < ids[k])):
+                put(history, n, own_t[row], own_id[row], own_inputs, row, seen)
                 n += 1
                 merge = False
             if k < last:
-                times[n] = t[k]
-                for i in range(inputs.shape[0]):
-                    _add(inputs[i, k], i, shape.seen_row[i], n, total, seen)
+                put(history, n, t[k], ids[k], inputs, k, seen)
                 n += 1
         changed, following = NULL, NEVER_US
-        for d in range(shape.offsets.size):
-            offset = shape.offsets[d]
-            at[d] = upper_bound(times, 0, n, at_us[row] - offset)
+        for d in range(offsets.size):
+            at[d] = upper_bound(history, 0, n, at_us[row] - offsets[d])
             if at[d] > 0:
-                changed = max(changed, times[at[d] - 1] + offset)
+                changed = max(changed, history[at[d] - 1, T] + offsets[d])
             if at[d] < n:
-                following = min(following, times[at[d]] + offset)
-        fill_values(shape, at, total, seen, values[row])
+                following = min(following, history[at[d], T] + offsets[d])
+        fill_values(features, empty, at, history, values, row)
         valid_from[row] = changed
         valid_until[row] = following
-
-
-@kernel
-def _add(value: int, i: int, row: int, n: int, total: I64, seen: I64) -> None:
-    total[i, n + 1] = total[i, n] + (0 if value == NULL else value)
-    if row >= 0:
-        seen[row, n + 1] = seen[row, n] + (0 if value == NULL else 1)

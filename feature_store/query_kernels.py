@@ -7,10 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import kernel
-from feature_store.kernels import I64, Shape, fill_values, mix64, value_of
+from feature_store.kernels import (
+    ENTER,
+    I64,
+    ID,
+    KIND,
+    LEAVE,
+    SCALE,
+    SEEN,
+    SUMS,
+    TOTAL,
+    Shape,
+    T,
+    fill_values,
+    mix64,
+    put,
+    value_of,
+)
 from feature_store.plan import NULL
 
-__all__ = ["answer", "dense_codes", "first_of_ids", "group_by_code", "is_rising", "last_positions", "running_sums"]
+__all__ = ["answer", "arrange", "dense_codes", "first_of_ids", "group_by_code", "is_rising", "last_positions"]
 
 
 @kernel
@@ -136,80 +152,70 @@ def group_by_code(codes: NDArray[np.int32], order: I64, groups: int) -> tuple[I6
 
 
 @kernel
-def running_sums(shape: Shape, rows: I64, inputs: I64, nullable: int) -> tuple[I64, I64]:
-    """(I, n + 1) sums and (J, n + 1) non-null counts before each of the ordered rows."""
-    total = np.zeros((inputs.shape[0], rows.size + 1), dtype=np.int64)
-    seen = np.zeros((nullable, rows.size + 1), dtype=np.int64)
-    for i in range(inputs.shape[0]):
-        j = shape.seen_row[i]
-        for k in range(rows.size):
-            value = inputs[i, rows[k]]
-            total[i, k + 1] = total[i, k] + (0 if value == NULL else value)
-            if j >= 0:
-                seen[j, k + 1] = seen[j, k] + (0 if value == NULL else 1)
-    return total, seen
+def arrange(rows: I64, times: I64, ids: I64, inputs: I64, shape: Shape) -> I64:
+    """The history of all keys in one array: the rows in their order, and one more."""
+    seen = shape.seen
+    history = np.zeros((rows.size + 1, shape.width), dtype=np.int64)
+    for k in range(rows.size):
+        put(history, k, times[rows[k]], ids[rows[k]], inputs, rows[k], seen)
+    return history
 
 
 @kernel
 def answer(
     shape: Shape,
     groups: int,
+    history: I64,
     event_rows: I64,
     event_starts: I64,
-    times: I64,
-    ids: I64,
-    total: I64,
-    seen: I64,
     asked_rows: I64,
     asked_starts: I64,
     at_us: I64,
     own_ids: I64,
     arrival: I64,
     input_arrival: I64,
-    out: NDArray[np.float64],
+    values: NDArray[np.float64],
 ) -> None:
     """Values at each asked instant.
 
     Args:
+        history: events grouped by key, of :func:`arrange`.
         event_rows, asked_rows: rows grouped by key and rising in time, groups beginning at ``.._starts``.
         own_ids: (q,) or empty: the event of the row, visible whenever it arrived.
         arrival: (n,) or empty: events are visible from their arrival on.
         input_arrival: (I, n) or (0, 0): values of an input are visible from their arrival on.
     """
-    at = np.empty(shape.offsets.size, dtype=np.int64)
-    t = np.empty(event_rows.size, dtype=np.int64)
-    for k in range(event_rows.size):
-        t[k] = times[event_rows[k]]
+    features, empty, offsets = shape.features, shape.empty, shape.offsets
+    at = np.empty(offsets.size, dtype=np.int64)
     hides = arrival.size > 0 or input_arrival.size > 0
     peak = np.empty(event_rows.size if hides else 0, dtype=np.int64)
     for code in range(-1, groups):
         start = event_starts[code] if code >= 0 else 0
         end = event_starts[code + 1] if code >= 0 else 0
         if hides:
-            _fill_peaks(start, end, event_rows, shape, seen, arrival, input_arrival, peak)
-        at[:] = start
-        asked_start = asked_starts[code] if code >= 0 else 0
-        for q in range(asked_start, asked_starts[code + 1]):
-            row = asked_rows[q]
+            _fill_peaks(start, end, event_rows, shape.seen, history, arrival, input_arrival, peak)
+        for d in range(offsets.size):
+            at[d] = start
+        for k in range(asked_starts[code] if code >= 0 else 0, asked_starts[code + 1]):
+            row = asked_rows[k]
             now = at_us[row]
-            for d in range(shape.offsets.size):
-                limit = now - shape.offsets[d]
-                k = at[d]
-                while k < end and t[k] <= limit:
-                    k += 1
-                at[d] = k
-            fill_values(shape, at, total, seen, out[row])
+            for d in range(offsets.size):
+                limit, position = now - offsets[d], at[d]
+                while position < end and history[position, T] <= limit:
+                    position += 1
+                at[d] = position
+            fill_values(features, empty, at, history, values, row)
             if hides and at[0] > start and peak[at[0] - 1] > now:
-                own = own_ids[row] if own_ids.size else NULL
+                own = own_ids[row] if own_ids.size else 0
                 _hide(
-                    shape, at, now, own, own_ids.size > 0, event_rows, ids, total, seen,
-                    arrival, input_arrival, peak, out[row],
+                    features, empty, at, now, own, own_ids.size > 0, event_rows, history,
+                    arrival, input_arrival, peak, values, row,
                 )  # fmt: skip
 
 
 @kernel
 def _fill_peaks(
-    start: int, end: int, rows: I64, shape: Shape, seen: I64, arrival: I64, input_arrival: I64, peak: I64
+    start: int, end: int, rows: I64, seen: I64, history: I64, arrival: I64, input_arrival: I64, peak: I64
 ) -> None:
     """The latest arrival of anything up to each position: where it is past, nothing is hidden."""
     latest = NULL
@@ -217,53 +223,52 @@ def _fill_peaks(
         if arrival.size:
             latest = max(latest, arrival[rows[k]])
         for i in range(input_arrival.shape[0]):
-            if _present(i, k, shape, seen):
+            if _present(k, seen[i], history):
                 latest = max(latest, input_arrival[i, rows[k]])
         peak[k] = latest
 
 
 @kernel
-def _present(i: int, k: int, shape: Shape, seen: I64) -> bool:
-    j = shape.seen_row[i]
-    return bool(j < 0 or seen[j, k + 1] != seen[j, k])
+def _present(k: int, seen: int, history: I64) -> bool:
+    return bool(seen < 0 or history[k + 1, seen] != history[k, seen])
 
 
 @kernel
 def _hide(
-    shape: Shape,
+    features: I64,
+    empty: NDArray[np.float64],
     at: I64,
     now: int,
     own: int,
     has_own: bool,
     rows: I64,
-    ids: I64,
-    total: I64,
-    seen: I64,
+    history: I64,
     arrival: I64,
     input_arrival: I64,
     peak: I64,
-    out: NDArray[np.float64],
+    values: NDArray[np.float64],
+    row: int,
 ) -> None:
     """Take back from the values what had not arrived at ``now``, though its time had come."""
-    for f in range(shape.kind.size):
-        low, high = at[shape.leave_at[f]], at[shape.enter_at[f]]
+    for f in range(features.shape[0]):
+        low, high = at[features[f, LEAVE]], at[features[f, ENTER]]
         if high == low or peak[high - 1] <= now:
             continue
-        i = shape.input_index[f]
+        total, seen = features[f, TOTAL], features[f, SEEN]
         events, present, amount = high - low, high - low, 0
-        if i >= 0:
-            amount = total[i, high] - total[i, low]
-            if shape.seen_row[i] >= 0:
-                present = seen[shape.seen_row[i], high] - seen[shape.seen_row[i], low]
+        if total >= 0:
+            amount = history[high, total] - history[low, total]
+            if seen >= 0:
+                present = history[high, seen] - history[low, seen]
         k = high - 1
         while k >= low and peak[k] > now:
-            row = rows[k]
-            absent = arrival.size > 0 and arrival[row] > now and not (has_own and ids[row] == own)
+            absent = arrival.size > 0 and arrival[rows[k]] > now and not (has_own and history[k, ID] == own)
             if absent:
                 events -= 1
-            unknown = absent or (i >= 0 and input_arrival.size > 0 and input_arrival[i, row] > now)
-            if i >= 0 and unknown and _present(i, k, shape, seen):
-                present -= 1
-                amount -= total[i, k + 1] - total[i, k]
+            if total >= 0:
+                unknown = absent or (input_arrival.size > 0 and input_arrival[total - SUMS, rows[k]] > now)
+                if unknown and _present(k, seen, history):
+                    present -= 1
+                    amount -= history[k + 1, total] - history[k, total]
             k -= 1
-        out[f] = value_of(shape.kind[f], events, present, amount, shape.scale[f], shape.empty[f])
+        values[row, f] = value_of(features[f, KIND], events, present, amount, features[f, SCALE], empty[f])

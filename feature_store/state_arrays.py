@@ -1,7 +1,7 @@
 """The arrays a view's state consists of, and how empty ones are made.
 
-Every key has a slot; every slot owns a block of the arena in which its events lie by (time, id). Positions
-``START .. START + COUNT`` hold the running sums, one more than there are events:
+Every key has a slot; every slot owns a block of the arena with its history (see kernels.py), the row after the
+last event included:
 
     block     BASE ─┬───────────────────────────────────────┬─ BASE + CAP
     evicted         │░░░░░░░░│ live events, by (t, id) │    free
@@ -13,21 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.kernels import I64, shape_of
 from feature_store.plan import NEVER_US, ViewPlan
 
 __all__ = [
-    "IdTable",
     "PendingLabels",
-    "Rings",
     "Slots",
+    "empty_arena",
     "empty_ids",
     "empty_pending",
-    "empty_rings",
     "empty_slots",
     "power_of_two",
 ]
-
-I64 = NDArray[np.int64]
 
 BASE, CAP, START, COUNT, DIRTY, EMITTED, CHANGED, KEY = range(8)
 """Columns of Slots.meta; eight int64 are one cache line."""
@@ -35,6 +32,9 @@ USED, FREE, TOP, IDS, PENDING = range(5)
 """Places of the counters: slots ever used, head of the free list, arena in use, entries of the two id tables."""
 GONE = -1
 """CAP of a free slot."""
+EVENT, TIME, SLOT = range(3)
+"""Columns of the id table, open addressing from event id to where the event is; SLOT -1 is an empty place.
+An entry outlives its event until the table is rebuilt."""
 
 
 class Slots(NamedTuple):
@@ -48,26 +48,6 @@ class Slots(NamedTuple):
     table: NDArray[np.int32]
     """Open addressing from key to slot, -1 empty; unused with text keys."""
     counters: I64
-
-
-class Rings(NamedTuple):
-    """The arena: A positions for I inputs, J of them nullable."""
-
-    t: I64
-    id: I64
-    total: I64
-    """(I, A) sum of the input over the events before this position."""
-    seen: I64
-    """(J, A) number of non-null values before this position."""
-
-
-class IdTable(NamedTuple):
-    """Open addressing from event id to the event. An entry outlives its event until the table is rebuilt."""
-
-    id: I64
-    t: I64
-    slot: NDArray[np.int32]
-    """-1 empty."""
 
 
 class PendingLabels(NamedTuple):
@@ -88,24 +68,14 @@ def empty_slots() -> Slots:
     )
 
 
-def empty_rings(plan: ViewPlan, size: int) -> Rings:
-    """An arena of ``size`` positions."""
-    nullable = sum(entry.nullable for entry in plan.inputs)
-    return Rings(
-        t=np.empty(size, dtype=np.int64),
-        id=np.empty(size, dtype=np.int64),
-        total=np.empty((len(plan.inputs), size), dtype=np.int64),
-        seen=np.empty((nullable, size), dtype=np.int64),
-    )
+def empty_arena(plan: ViewPlan, size: int) -> I64:
+    """An arena of ``size`` rows of history."""
+    return np.zeros((size, shape_of(plan).width), dtype=np.int64)
 
 
-def empty_ids(size: int) -> IdTable:
+def empty_ids(size: int) -> I64:
     """An id table of ``size`` places, a power of two."""
-    return IdTable(
-        id=np.zeros(size, dtype=np.int64),
-        t=np.zeros(size, dtype=np.int64),
-        slot=np.full(size, -1, dtype=np.int32),
-    )
+    return np.full((size, 3), -1, dtype=np.int64)
 
 
 def empty_pending(size: int) -> PendingLabels:

@@ -8,14 +8,18 @@ from feature_store.kernels import I64, mix64
 from feature_store.plan import NEVER_US, NULL
 from feature_store.state_arrays import (
     BASE,
+    CAP,
     CHANGED,
     COUNT,
     DIRTY,
     EMITTED,
+    EVENT,
     FREE,
     KEY,
+    SLOT,
+    START,
+    TIME,
     USED,
-    IdTable,
     PendingLabels,
     Slots,
 )
@@ -23,6 +27,7 @@ from feature_store.state_arrays import (
 __all__ = [
     "find_slots",
     "id_home",
+    "id_place",
     "pending_label",
     "rebuild_ids",
     "rebuild_keys",
@@ -33,8 +38,18 @@ __all__ = [
 
 @kernel
 def id_home(event_id: int, mask: int) -> np.int64:
-    """Eight consecutive ids share a cache line of the table; the groups are spread."""
+    """Eight consecutive ids are neighbours in the table; the groups are spread."""
     return ((mix64(event_id >> 3) << 3) | (event_id & 7)) & mask
+
+
+@kernel
+def id_place(event_id: int, known: I64) -> np.int64:
+    """Place of an id in the id table, or the empty one where it belongs."""
+    mask = known.shape[0] - 1
+    place = id_home(event_id, mask)
+    while known[place, SLOT] >= 0 and known[place, EVENT] != event_id:
+        place = (place + 1) & mask
+    return place
 
 
 @kernel
@@ -46,7 +61,7 @@ def take_slot(key: int, slots: Slots) -> int:
     else:
         slot = slots.counters[USED]
         slots.counters[USED] += 1
-    slots.meta[slot, : COUNT + 1] = 0
+    slots.meta[slot, BASE] = slots.meta[slot, CAP] = slots.meta[slot, START] = slots.meta[slot, COUNT] = 0
     slots.meta[slot, DIRTY] = NEVER_US
     slots.meta[slot, EMITTED] = NULL
     slots.meta[slot, CHANGED] = NULL
@@ -58,69 +73,74 @@ def take_slot(key: int, slots: Slots) -> int:
 @kernel
 def find_slots(keys: I64, slots: Slots) -> NDArray[np.int32]:
     """Slots of int64 keys, made for new ones; the table must have room."""
+    meta, table = slots.meta, slots.table
     found = np.empty(keys.size, dtype=np.int32)
-    mask = slots.table.size - 1
+    mask = table.size - 1
     for e in range(keys.size):
         place = mix64(keys[e]) & mask
-        while True:
-            slot = slots.table[place]
-            if slot < 0:
-                slot = take_slot(keys[e], slots)
-                slots.table[place] = slot
-                break
-            if slots.meta[slot, KEY] == keys[e]:
-                break
+        while table[place] >= 0 and meta[table[place], KEY] != keys[e]:
             place = (place + 1) & mask
-        found[e] = slot
+        if table[place] < 0:
+            table[place] = take_slot(keys[e], slots)
+        found[e] = table[place]
     return found
 
 
 @kernel
 def rebuild_keys(slots: Slots, live: NDArray[np.bool_], table: NDArray[np.int32]) -> None:
     """Fill an empty key table with the live slots."""
+    meta = slots.meta
     mask = table.size - 1
-    for slot in range(slots.counters[USED]):
+    for slot in range(live.size):
         if live[slot]:
-            place = mix64(slots.meta[slot, KEY]) & mask
+            place = mix64(meta[slot, KEY]) & mask
             while table[place] >= 0:
                 place = (place + 1) & mask
             table[place] = slot
 
 
 @kernel
-def pending_label(event_id: int, value: int, pending: PendingLabels, oldest_us: int) -> int:
-    mask = pending.id.size - 1
-    place = id_home(event_id, mask)
-    while pending.at[place] != NEVER_US:
-        if pending.id[place] == event_id:
-            return pending.value[place] if pending.at[place] >= oldest_us else value
-        place = (place + 1) & mask
-    return value
-
-
-@kernel
-def rebuild_ids(old: IdTable, new: IdTable, oldest_us: int) -> int:
+def rebuild_ids(old: I64, new: I64, oldest_us: int) -> int:
     """Fill an empty id table with the entries not older than ``oldest_us``; returns their number."""
-    mask, kept = new.id.size - 1, 0
-    for source in range(old.id.size):
-        if old.slot[source] >= 0 and old.t[source] >= oldest_us:
-            place = id_home(old.id[source], mask)
-            while new.slot[place] >= 0:
+    mask, kept = new.shape[0] - 1, 0
+    for source in range(old.shape[0]):
+        if old[source, SLOT] >= 0 and old[source, TIME] >= oldest_us:
+            place = id_home(old[source, EVENT], mask)
+            while new[place, SLOT] >= 0:
                 place = (place + 1) & mask
-            new.id[place], new.t[place], new.slot[place] = old.id[source], old.t[source], old.slot[source]
+            for column in range(3):
+                new[place, column] = old[source, column]
             kept += 1
     return kept
 
 
 @kernel
+def pending_place(event_id: int, pending_id: I64, pending_at: I64) -> np.int64:
+    """Place of a waiting label, or the empty one where it belongs."""
+    mask = pending_id.size - 1
+    place = id_home(event_id, mask)
+    while pending_at[place] != NEVER_US and pending_id[place] != event_id:
+        place = (place + 1) & mask
+    return place
+
+
+@kernel
+def pending_label(event_id: int, value: int, pending: PendingLabels, oldest_us: int) -> int:
+    """The label that waits for an event since ``oldest_us`` or later, else ``value``."""
+    place = pending_place(event_id, pending.id, pending.at)
+    if pending.at[place] == NEVER_US or pending.at[place] < oldest_us:
+        return value
+    waiting: int = pending.value[place]
+    return waiting
+
+
+@kernel
 def rebuild_pending(old: PendingLabels, new: PendingLabels, oldest_us: int) -> int:
     """Fill an empty table with the labels that came at ``oldest_us`` or later; returns their number."""
-    mask, kept = new.id.size - 1, 0
+    kept = 0
     for source in range(old.id.size):
         if old.at[source] != NEVER_US and old.at[source] >= oldest_us:
-            place = id_home(old.id[source], mask)
-            while new.at[place] != NEVER_US:
-                place = (place + 1) & mask
+            place = pending_place(old.id[source], new.id, new.at)
             new.id[place], new.value[place], new.at[place] = old.id[source], old.value[source], old.at[source]
             kept += 1
     return kept

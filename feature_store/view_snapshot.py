@@ -17,13 +17,11 @@ from feature_store.state_arrays import (
     KEY,
     PENDING,
     USED,
-    IdTable,
     PendingLabels,
-    Rings,
     Slots,
+    empty_arena,
     empty_ids,
     empty_pending,
-    empty_rings,
     empty_slots,
     power_of_two,
 )
@@ -40,8 +38,8 @@ class Packed:
     """The parts of a state."""
 
     slots: Slots
-    rings: Rings
-    known: IdTable
+    arena: I64
+    known: I64
     pending: PendingLabels
     texts: list[str]
     """Key of each slot when keys are texts."""
@@ -58,7 +56,7 @@ def pack(plan: ViewPlan, parts: Packed) -> dict[str, NDArray[np.generic]]:
     size = int(starts[-1])
     t, ids = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
     inputs = np.empty((len(plan.inputs), size), dtype=np.int64)
-    drain_kernels.write_state(held, shape_of(plan), parts.slots, parts.rings, starts, t, ids, inputs)
+    drain_kernels.write_state(held, shape_of(plan), parts.slots, parts.arena, starts, t, ids, inputs)
     waiting = parts.pending.at != NEVER_US
     arrays: dict[str, NDArray[np.generic]] = {
         "format": np.array([FORMAT], dtype=np.int64),
@@ -112,10 +110,10 @@ def unpack(plan: ViewPlan, arrays: dict[str, NDArray[np.generic]]) -> Packed:
     slots.next_change[:n] = _int64(arrays["next_change"])
     slots.meta[:n, COUNT] = counts
     slots.meta[:n, CAP] = 1
-    rings = empty_rings(plan, 2 * int(ring_kernels.room_needed(slots)) + 1024)
+    arena = empty_arena(plan, 2 * int(ring_kernels.room_needed(slots)) + 1024)
     known = empty_ids(power_of_two(4 * len(t)))
     inputs = np.ascontiguousarray(_int64(arrays["event_inputs"]))
-    ring_kernels.load(counts, t, ids, inputs, shape_of(plan).seen_row, slots, rings, known)
+    ring_kernels.load(counts, t, ids, inputs, shape_of(plan), slots, arena, known)
     for name, column in (("dirty", DIRTY), ("emitted", EMITTED), ("changed", CHANGED)):
         slots.meta[:n, column] = _int64(arrays[name])
     waiting = PendingLabels(*(_int64(arrays[f"pending_{name}"]) for name in ("id", "value", "at")))
@@ -123,7 +121,7 @@ def unpack(plan: ViewPlan, arrays: dict[str, NDArray[np.generic]]) -> Packed:
     slots.counters[PENDING] = table_kernels.rebuild_pending(waiting, pending, -(2**63))
     return Packed(
         slots=slots,
-        rings=rings,
+        arena=arena,
         known=known,
         pending=pending,
         texts=texts,

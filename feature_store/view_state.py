@@ -25,10 +25,12 @@ from feature_store.state_arrays import (
     IDS,
     KEY,
     PENDING,
+    SLOT,
+    TIME,
     USED,
+    empty_arena,
     empty_ids,
     empty_pending,
-    empty_rings,
     empty_slots,
     power_of_two,
 )
@@ -78,7 +80,7 @@ class ViewState:
         self._shape = shape_of(plan)
         self._swept_us = BEGINNING_US
         self._slots = empty_slots()
-        self._rings = empty_rings(plan, 1024)
+        self._arena = empty_arena(plan, 1024)
         self._known = empty_ids(256)
         self._pending = empty_pending(64)
         self._text_slots: dict[str, int] = {}
@@ -98,6 +100,8 @@ class ViewState:
             inputs: (I, n) exact inputs by the plan's order; NULL where missing. A label given here counts as set.
         """
         self._reserve(len(times_us))
+        times_us, ids = _own(times_us), _own(ids)
+        inputs = inputs.astype(np.int64, order="C")  # a copy: labels that waited are put into it
         event_slots = self._find_text_slots(keys) if self.plan.has_text_keys else self._find_slots(keys)
         outcome = np.empty(len(times_us), dtype=np.int8)
         done = 0
@@ -109,10 +113,10 @@ class ViewState:
                 ids,
                 inputs,
                 self._slots,
-                self._rings,
+                self._arena,
                 self._known,
                 self._pending,
-                self._shape.seen_row,
+                self._shape,
                 self.plan.label_input,
                 self.watermark_us,
                 self.plan.lateness_us,
@@ -140,14 +144,14 @@ class ViewState:
         self._reserve_pending(len(ids))
         return int(
             ring_kernels.set_labels(
-                ids,
-                values,
+                _own(ids),
+                _own(values),
                 self._slots,
-                self._rings,
+                self._arena,
                 self._known,
                 self._pending,
+                self._shape,
                 self.plan.label_input,
-                int(self._shape.seen_row[self.plan.label_input]),
                 self.plan.label_enter_us,
                 self.watermark_us,
                 self.plan.lateness_us,
@@ -168,21 +172,34 @@ class ViewState:
         Args:
             log: also give every change point; what a drain without it passes over is not logged later.
         """
-        slots, rings, shape = self._slots, self._rings, self._shape
+        slots, arena, shape = self._slots, self._arena, self._shape
         due = drain_kernels.due_slots(slots, self.watermark_us)
         keys = self._keys(due)
         logged = self._drain_log(due, keys) if log else None
         n = len(due)
-        valid_from, valid_until = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-        values = np.empty((n, len(self.plan.kind)), dtype=np.float64)
-        drain_kernels.write_latest(due, shape, slots, rings, self.watermark_us, valid_from, valid_until, values)
         has_state = np.empty(n, dtype=np.bool_)
         oldest_us = self.watermark_us - self.plan.retention_us
-        starts = drain_kernels.state_bounds(due, slots, rings, oldest_us, has_state)
+        starts = drain_kernels.state_bounds(due, slots, arena, oldest_us, has_state)
         size = int(starts[-1])
+        valid_from, valid_until = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+        values = np.empty((n, len(self.plan.kind)), dtype=np.float64)
         t, ids = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
         inputs = np.empty((len(self.plan.inputs), size), dtype=np.int64)
-        drain_kernels.write_state(due, shape, slots, rings, starts, t, ids, inputs)
+        drain_kernels.write_latest(
+            due,
+            shape,
+            slots,
+            arena,
+            self.watermark_us,
+            oldest_us,
+            valid_from,
+            valid_until,
+            values,
+            starts,
+            t,
+            ids,
+            inputs,
+        )
         self._sweep()
         latest = RowBatch(
             keys=keys,
@@ -201,7 +218,7 @@ class ViewState:
         """The state as plain arrays; :meth:`restore` continues from it as if nothing had happened."""
         parts = Packed(
             slots=self._slots,
-            rings=self._rings,
+            arena=self._arena,
             known=self._known,
             pending=self._pending,
             texts=self._texts,
@@ -217,7 +234,7 @@ class ViewState:
             IntegrityError: the snapshot has another format or belongs to another definition.
         """
         state, parts = cls(plan), unpack(plan, arrays)
-        state._slots, state._rings, state._known, state._pending = parts.slots, parts.rings, parts.known, parts.pending
+        state._slots, state._arena, state._known, state._pending = parts.slots, parts.arena, parts.known, parts.pending
         state._texts = parts.texts
         state._text_slots = {text: slot for slot, text in enumerate(parts.texts)}
         state.watermark_us, state._swept_us, state.events, state.duplicates, state.too_late = parts.counters
@@ -228,13 +245,12 @@ class ViewState:
         return int(self._slots.counters[USED])
 
     def _drain_log(self, due: I64, keys: NDArray[np.generic]) -> RowBatch:
-        slots, rings, shape = self._slots, self._rings, self._shape
-        starts = drain_kernels.log_bounds(due, shape, slots, rings, self.watermark_us)
-        room = int(starts[-1])
+        slots, arena, shape = self._slots, self._arena, self._shape
+        room = int(drain_kernels.log_bounds(due, shape, slots, arena, self.watermark_us))
         key_row, valid_from, valid_until = (np.empty(room, dtype=np.int64) for _ in range(3))
         values = np.empty((room, len(self.plan.kind)), dtype=np.float64)
         n = drain_kernels.write_log(
-            due, shape, slots, rings, self.watermark_us, starts, key_row, valid_from, valid_until, values
+            due, shape, slots, arena, self.watermark_us, key_row, valid_from, valid_until, values
         )
         return RowBatch.without_state(self.plan, keys[key_row[:n]], valid_from[:n], valid_until[:n], values[:n])
 
@@ -247,7 +263,7 @@ class ViewState:
         return texts
 
     def _find_slots(self, keys: NDArray[np.generic]) -> NDArray[np.int32]:
-        found: NDArray[np.int32] = table_kernels.find_slots(keys.astype(np.int64, copy=False), self._slots)
+        found: NDArray[np.int32] = table_kernels.find_slots(_own(keys), self._slots)
         return found
 
     def _find_text_slots(self, keys: NDArray[np.generic]) -> NDArray[np.int32]:
@@ -276,9 +292,9 @@ class ViewState:
         if 2 * needed > len(slots.table):
             live = slots.meta[: self._used, CAP] != GONE
             self._rebuild_keys(live, power_of_two(2 * needed))
-        if 2 * (int(slots.counters[IDS]) + n) > len(self._known.id):
+        if 2 * (int(slots.counters[IDS]) + n) > len(self._known):
             oldest_us = self.watermark_us - self.plan.retention_us
-            live_ids = int(np.count_nonzero((self._known.slot >= 0) & (self._known.t >= oldest_us)))
+            live_ids = int(np.count_nonzero((self._known[:, SLOT] >= 0) & (self._known[:, TIME] >= oldest_us)))
             table = empty_ids(power_of_two(4 * live_ids + 2 * n))
             slots.counters[IDS] = table_kernels.rebuild_ids(self._known, table, oldest_us)
             self._known = table
@@ -302,9 +318,9 @@ class ViewState:
         """Pack the blocks into an arena of at least twice their size."""
         room = int(ring_kernels.room_needed(self._slots))
         largest = int(self._slots.meta[: self._used, CAP].max(initial=0))
-        rings = empty_rings(self.plan, 2 * (room + largest) + 1024)
-        ring_kernels.compact(self._slots, self._rings, rings)
-        self._rings = rings
+        arena = empty_arena(self.plan, 2 * (room + largest) + 1024)
+        ring_kernels.compact(self._slots, self._arena, arena)
+        self._arena = arena
 
     def _sweep(self) -> None:
         """Now and then, forget keys that have no events left."""
@@ -312,10 +328,15 @@ class ViewState:
             return
         self._swept_us = self.watermark_us
         before = self._slots.counters[FREE]
-        live = ring_kernels.evict_idle(self._slots, self._rings, self.watermark_us, self.plan.retention_us)
+        live = ring_kernels.evict_idle(self._slots, self._arena, self.watermark_us, self.plan.retention_us)
         if self._slots.counters[FREE] == before:
             return
         if self.plan.has_text_keys:
             self._text_slots = {key: slot for key, slot in self._text_slots.items() if live[slot]}
         else:
             self._rebuild_keys(live, len(self._slots.table))
+
+
+def _own(column: NDArray[np.generic]) -> I64:
+    """A plain int64 array. Kernels are compiled per layout; one of bytes from the network would need another."""
+    return np.require(column, np.int64, ["C", "W"])
