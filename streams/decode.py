@@ -81,6 +81,11 @@ class Decoder:
         self._name_bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         self._name_bounds = _bounds(encoded)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self._names)
+
     def decode(self, messages: Sequence[bytes], arrivals_us: I64) -> Decoded:
         """Columns of what is right, and a refusal for each message that is not.
 

@@ -1,0 +1,191 @@
+"""Messages out of Kafka, aligned by arrival, as one batch for each topic."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, TopicPartition
+from numpy.typing import NDArray
+
+from headrace.kafka_clients import take, watermarks
+from streams.alignment import Lane, release_limit_us
+
+__all__ = ["Fetcher", "MessageBatch"]
+
+_AT_ONCE = 500
+"""Messages of one call: few enough to stay in cache (three times faster than 10,000)."""
+_LANE_ROWS = 200_000
+"""A lane with more waiting messages is paused until half of them are gone."""
+_STUCK_S = 5.0
+"""Longest wait for a partition that is behind, whatever the alignment says; its leader may be away."""
+
+Headers = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MessageBatch:
+    """Messages of one topic; those of one partition are in offset order."""
+
+    topic: str
+    values: list[bytes | None]
+    keys: list[bytes | None]
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    arrivals_us: NDArray[np.int64]
+    headers: dict[int, Headers]
+    """Row -> headers, of messages with an empty value only."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class Fetcher:
+    """Reads partitions assigned by hand.
+
+    Args:
+        consumer: made with ``enable.partition.eof``.
+        bootstrap: for messages about errors.
+        slack_us: arrival by which one partition may be ahead of another.
+    """
+
+    def __init__(self, consumer: Any, bootstrap: str, *, slack_us: int) -> None:
+        self._consumer = consumer
+        self._bootstrap = bootstrap
+        self._slack_us = slack_us
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._headers: dict[tuple[str, int], dict[int, Headers]] = {}
+        self._paused: set[tuple[str, int]] = set()
+        self._released_at = time.monotonic()
+        self._released_us = -(2**63)
+        """Newest arrival that was ever let through."""
+
+    def assign(self, starts: Mapping[tuple[str, int], int]) -> None:
+        """Read these partitions, (topic, number) -> first offset."""
+        self._lanes = {place: Lane(first) for place, first in starts.items()}
+        self._headers = {place: {} for place in starts}
+        self._paused = set()
+        self._consumer.assign([TopicPartition(topic, number, first) for (topic, number), first in starts.items()])
+
+    def is_at_end(self, topic: str, partition: int) -> bool:
+        """Whether everything in the partition has been fetched and released."""
+        lane = self._lanes[topic, partition]
+        return lane.at_end and not len(lane)
+
+    def fetch(self, max_rows: int, wait_s: float) -> list[MessageBatch]:
+        """What may be processed now; waits for a first message only.
+
+        Args:
+            max_rows: most messages to fetch in this call.
+            wait_s: longest wait when nothing is there.
+        """
+        waiting = any(map(len, self._lanes.values()))
+        fetched = self._read(1, 0.001 if waiting else wait_s)
+        while fetched and fetched < max_rows:
+            count = self._read(_AT_ONCE, 0)
+            if not count:
+                break
+            fetched += count
+        self._check_ends()
+        return self._release()
+
+    def _read(self, count: int, wait_s: float) -> int:
+        """Move messages into their lanes; how many there were, ends of partitions included."""
+        messages = take(self._consumer, count, wait_s, self._bootstrap)
+        start, size = 0, len(messages)
+        while start < size:
+            message = messages[start]
+            topic, number = message.topic(), message.partition()
+            if message.error() is not None:
+                self._lanes[topic, number].at_end = True
+                start += 1
+                continue
+            end = start + 1
+            # Messages come in long runs of one partition.
+            while end < size:
+                message = messages[end]
+                if message.partition() != number or message.error() is not None or message.topic() != topic:
+                    break
+                end += 1
+            self._add(topic, number, messages[start:end])
+            start = end
+        return size
+
+    def _add(self, topic: str, number: int, run: list[Any]) -> None:
+        values = [message.value() for message in run]
+        stamps = [message.timestamp() for message in run]
+        if stamps[0][0] == TIMESTAMP_NOT_AVAILABLE:
+            arrivals_us = [time.time_ns() // 1000] * len(run)
+        else:
+            arrivals_us = [stamp[1] * 1000 for stamp in stamps]
+        offsets = [message.offset() for message in run]
+        if not all(values):
+            for message, value, offset in zip(run, values, offsets, strict=True):
+                if not value:
+                    self._headers[topic, number][offset] = _headers_of(message)
+        place = (topic, number)
+        lane = self._lanes[place]
+        lane.add(values, [message.key() for message in run], offsets, arrivals_us)
+        if len(lane) > _LANE_ROWS and place not in self._paused:
+            self._paused.add(place)
+            self._consumer.pause([TopicPartition(topic, number)])
+
+    def _check_ends(self) -> None:
+        """Ask the broker whether an end still is one, before arrival time moves on by more than the slack.
+
+        Messages of a partition that had been read to its end may lie at the broker and not here; other partitions
+        must not run ahead of them. Live this asks nothing: arrival time moves in small steps.
+        """
+        ended = [place for place, lane in self._lanes.items() if lane.at_end]
+        newest_us = max((lane.newest_us for lane in self._lanes.values() if len(lane)), default=-(2**63))
+        if not ended or newest_us <= self._released_us + self._slack_us:
+            return
+        for place in ended:
+            lane = self._lanes[place]
+            lane.at_end = watermarks(self._consumer, *place, self._bootstrap)[1] <= lane.end_offset
+
+    def _release(self) -> list[MessageBatch]:
+        now = time.monotonic()
+        limit_us = release_limit_us(self._lanes.values(), self._slack_us)
+        if now - self._released_at > _STUCK_S:
+            limit_us = 2**63 - 1
+        taken: dict[str, list[tuple[int, Lane]]] = {}
+        for (topic, number), lane in self._lanes.items():
+            if len(lane):
+                part = lane.release(limit_us)
+                if len(part):
+                    self._released_us = max(self._released_us, part.newest_us)
+                    taken.setdefault(topic, []).append((number, part))
+        if taken or not any(map(len, self._lanes.values())):
+            self._released_at = now
+        for place in [place for place in self._paused if len(self._lanes[place]) < _LANE_ROWS // 2]:
+            self._paused.discard(place)
+            self._consumer.resume([TopicPartition(*place)])
+        return [self._batch(topic, parts) for topic, parts in taken.items()]
+
+    def _batch(self, topic: str, parts: list[tuple[int, Lane]]) -> MessageBatch:
+        values: list[bytes | None] = []
+        keys: list[bytes | None] = []
+        headers: dict[int, Headers] = {}
+        for number, part in parts:
+            waiting = self._headers[topic, number]
+            if waiting:
+                rows = {offset: row for row, offset in enumerate(part.offsets, len(values)) if offset in waiting}
+                headers.update({row: waiting.pop(offset) for offset, row in rows.items()})
+            values.extend(part.values)
+            keys.extend(part.keys)
+        sizes = [len(part) for _, part in parts]
+        return MessageBatch(
+            topic=topic,
+            values=values,
+            keys=keys,
+            partitions=np.repeat(np.array([number for number, _ in parts], dtype=np.int32), sizes),
+            offsets=np.concatenate([np.array(part.offsets, dtype=np.int64) for _, part in parts]),
+            arrivals_us=np.concatenate([np.array(part.arrivals_us, dtype=np.int64) for _, part in parts]),
+            headers=headers,
+        )
+
+
+def _headers_of(message: Any) -> dict[str, bytes]:
+    return {name: value or b"" for name, value in message.headers() or ()}

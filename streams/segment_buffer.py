@@ -1,0 +1,96 @@
+"""Rows of a source topic on their way into the offline log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from feature_store.offline_log import drop_from, write_segment
+from feature_store.offline_tables import ARRIVAL, LATE, OFFSET, PARTITION
+
+__all__ = ["SegmentBuffer", "SourceRows"]
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SourceRows:
+    """Accepted messages of one batch."""
+
+    columns: Mapping[str, NDArray[np.generic]]
+    nulls: Mapping[str, NDArray[np.bool_]]
+    times_us: I64
+    """(n,) event time; label topics: arrival."""
+    partitions: NDArray[np.int32]
+    offsets: I64
+    arrivals_us: I64
+    late: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def where(self, mask: NDArray[np.bool_]) -> "SourceRows":
+        return SourceRows(
+            columns={name: column[mask] for name, column in self.columns.items()},
+            nulls={name: column[mask] for name, column in self.nulls.items()},
+            times_us=self.times_us[mask],
+            partitions=self.partitions[mask],
+            offsets=self.offsets[mask],
+            arrivals_us=self.arrivals_us[mask],
+            late=self.late[mask],
+        )
+
+
+class SegmentBuffer:
+    """Collects rows and writes them as one segment for each partition.
+
+    Args:
+        folder: the log's folder; partitions lie below it.
+        schema: columns of a segment, see feature_store.offline_tables.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._schema = schema
+        self._parts: list[SourceRows] = []
+        self.rows = 0
+
+    def restart(self, starts: Mapping[int, int]) -> None:
+        """Forget and remove what lies at or beyond these offsets, by partition."""
+        self._parts, self.rows = [], 0
+        for partition, offset in starts.items():
+            drop_from(self._partition(partition), offset)
+
+    def add(self, rows: SourceRows) -> None:
+        self._parts.append(rows)
+        self.rows += len(rows)
+
+    def write(self, ranges: Mapping[int, tuple[int, int]]) -> None:
+        """Make the collected rows durable.
+
+        Args:
+            ranges: partition -> offsets covered, as (first, after the last).
+        """
+        parts, self._parts, self.rows = self._parts, [], 0
+        for partition, (first, end) in ranges.items():
+            mine = [part.where(part.partitions == partition) for part in parts]
+            tables = [self._table(part) for part in mine if len(part)]
+            if tables:
+                write_segment(pa.concat_tables(tables), self._partition(partition), first, end - 1)
+
+    def _partition(self, number: int) -> Path:
+        return self._folder / f"partition={number}"
+
+    def _table(self, rows: SourceRows) -> pa.Table:
+        extra = {ARRIVAL: rows.arrivals_us, PARTITION: rows.partitions, OFFSET: rows.offsets, LATE: rows.late}
+        arrays = []
+        for field in self._schema:
+            values: Any = extra[field.name] if field.name in extra else rows.columns[field.name]
+            mask = rows.nulls.get(field.name)
+            kind = pa.int64() if pa.types.is_timestamp(field.type) else field.type
+            arrays.append(pa.array(values, kind, mask=mask).cast(field.type))
+        return pa.table(arrays, schema=self._schema)

@@ -1,0 +1,249 @@
+"""One view on one partition of its keyed log: apply, evaluate, write online, log, snapshot.
+
+Everything it writes carries the offset of the newest keyed message it reflects. On a restart the snapshot says from
+where to read again; log segments beyond it are removed and written anew, rows in Redis are replaced only by newer ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.plan import NULL, ViewPlan
+from feature_store.rows import RowBatch
+from feature_store.view_state import ViewState
+from headrace.clock import format_us
+from headrace.contracts.streams import ViewProgress
+from headrace.errors import IntegrityError
+from headrace.spec.streams import LabelledStream
+from streams.feature_buffer import FeatureBuffer
+from streams.keyed_log import EVENTS, KeyedBatch
+from streams.routes import VALUE
+from streams.snapshot import Snapshot, read_newest, write_snapshot
+from streams.source_marks import SourceMarks
+
+__all__ = ["OnlineRows", "TooLate", "ViewTask"]
+
+I64 = NDArray[np.int64]
+_STATE = "state/"
+"""Prefix of the state's arrays in a snapshot."""
+
+
+class OnlineRows(Protocol):
+    """Where the newest row of each key goes; feature_store.redis_online.OnlineWriter is one."""
+
+    def write(self, plan: ViewPlan, rows: RowBatch, *, version: int, watermark_us: int) -> int:
+        """Replace rows that are not newer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooLate:
+    """An event in time for its source partition, and older than what the view still knows."""
+
+    topic: str
+    partition: int
+    offset: int
+    detail: str
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Rows of one kind taken and not yet applied."""
+
+    batches: list[KeyedBatch]
+    masks: list[NDArray[np.bool_]]
+
+    def column(self, pick: Callable[[KeyedBatch], NDArray[Any]]) -> NDArray[Any]:
+        pairs = zip(self.batches, self.masks, strict=True)
+        parts = [pick(batch) if mask.all() else pick(batch)[mask] for batch, mask in pairs]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+class ViewTask:
+    """State of one partition of one view.
+
+    Args:
+        plan: the view.
+        partition: of the keyed log.
+        state_dir: folder of its snapshots.
+        log_dir: folder of its partition in the offline feature log.
+        online: where rows go.
+        now_us: wall clock.
+    """
+
+    def __init__(
+        self,
+        plan: ViewPlan,
+        partition: int,
+        *,
+        state_dir: Path,
+        log_dir: Path,
+        online: OnlineRows,
+        now_us: Callable[[], int],
+    ) -> None:
+        self.plan = plan
+        self.partition = partition
+        self._state_dir = state_dir
+        self._online = online
+        self._now_us = now_us
+        source = plan.view.source
+        labels = source.labels.name if isinstance(source, LabelledStream) else None
+        self._marks = SourceMarks(plan.view.events.name, labels)
+        self._state = ViewState(plan)
+        self._buffer = FeatureBuffer(plan, log_dir)
+        self._created_us = 0
+        self._logged = -1
+        self._saved = -1
+        self._offset = -1
+        self._events = _Waiting([], [])
+        self._labels = _Waiting([], [])
+
+    @property
+    def offset(self) -> int:
+        """Newest message taken in; -1 for none."""
+        return self._offset
+
+    @property
+    def unsaved(self) -> int:
+        """Messages since the last snapshot."""
+        return self._offset - self._saved
+
+    @property
+    def buffered_rows(self) -> int:
+        """Rows that are not in the offline log yet."""
+        return self._buffer.rows
+
+    def restore(self) -> int:
+        """Go back to the newest snapshot; gives the first offset to read.
+
+        Raises:
+            IntegrityError: snapshot and log do not belong together.
+        """
+        snapshot = read_newest(self._state_dir, self.plan.version)
+        if snapshot is not None:
+            state = {
+                name.removeprefix(_STATE): array for name, array in snapshot.arrays.items() if name.startswith(_STATE)
+            }
+            self._state = ViewState.restore(self.plan, state)
+            self._marks.restore(snapshot.arrays)
+            self._created_us = snapshot.facts["created_us"]
+            self._offset = self._logged = self._saved = snapshot.offset
+        self._buffer.restart(self._offset + 1)
+        return self._offset + 1
+
+    def take(self, offset: int, batch: KeyedBatch) -> None:
+        """Queue a message for the next step."""
+        self._offset = offset
+        if not self._marks.wants(batch.topic):
+            return
+        if len(batch):
+            mask = self._marks.fresh(batch)
+            if mask.any():
+                waiting = self._events if batch.kind == EVENTS else self._labels
+                waiting.batches.append(batch)
+                waiting.masks.append(mask)
+        self._marks.update(batch)
+
+    def step(self, *, log: bool = True) -> list[TooLate]:
+        """Apply what was taken, and write every row that changed.
+
+        Args:
+            log: also collect the changes for the offline log.
+
+        Raises:
+            UnavailableError: the online store is away; the task must be thrown away and restored.
+        """
+        too_late = self._apply_events()
+        self._apply_labels()
+        watermark_us = self._marks.watermark_us()
+        if watermark_us is not None:
+            self._state.advance(watermark_us)
+        drained = self._state.drain(log=log)
+        if len(drained.latest):
+            version = max(self._offset, 0)
+            self._online.write(self.plan, drained.latest, version=version, watermark_us=self._state.watermark_us)
+        if drained.log is not None and len(drained.log):
+            self._created_us = max(self._created_us + 1, self._now_us())
+            self._buffer.add(drained.log, created_us=self._created_us, version=self._offset)
+        return too_late
+
+    def write_log(self) -> None:
+        """Make the collected changes durable."""
+        if self._offset > self._logged:
+            self._buffer.write(self._logged + 1, self._offset)
+            self._logged = self._offset
+
+    def save(self) -> None:
+        """Make everything durable: log first, then the state, so that a restart finds no hole."""
+        if not self.unsaved:
+            return
+        self.write_log()
+        arrays = {f"{_STATE}{name}": array for name, array in self._state.snapshot().items()}
+        write_snapshot(
+            self._state_dir,
+            Snapshot(
+                offset=self._offset,
+                definition=self.plan.version,
+                facts={"created_us": self._created_us},
+                arrays={**arrays, **self._marks.arrays()},
+            ),
+        )
+        self._saved = self._offset
+
+    def progress(self) -> ViewProgress:
+        """How far it is."""
+        return ViewProgress(
+            view=self.plan.view.name,
+            partition=self.partition,
+            keyed_offset=self._offset,
+            watermark_us=self._state.watermark_us,
+            sources=self._marks.applied(),
+            rows=self._state.events,
+            at_us=self._now_us(),
+        )
+
+    def _apply_events(self) -> list[TooLate]:
+        if not self._events.batches:
+            return []
+        waiting, self._events = self._events, _Waiting([], [])
+        times_us = waiting.column(lambda batch: batch.times_us)
+        inputs = np.empty((len(self.plan.inputs), len(times_us)), dtype=np.int64)
+        for row, entry in enumerate(self.plan.inputs):
+            inputs[row] = NULL if entry.is_label else waiting.column(_input(entry.column))
+        keys, ids = waiting.column(lambda batch: batch.keys), waiting.column(lambda batch: batch.ids)
+        applied = self._state.apply(keys, times_us, ids, inputs)
+        if not len(applied.too_late):
+            return []
+        sources, offsets = waiting.column(lambda batch: batch.sources), waiting.column(lambda batch: batch.offsets)
+        return [self._too_late(int(sources[row]), int(offsets[row]), int(times_us[row])) for row in applied.too_late]
+
+    def _apply_labels(self) -> None:
+        if not self._labels.batches:
+            return
+        waiting, self._labels = self._labels, _Waiting([], [])
+        self._state.label(waiting.column(lambda batch: batch.ids), waiting.column(lambda batch: batch.columns[VALUE]))
+
+    def _too_late(self, partition: int, offset: int, time_us: int) -> TooLate:
+        now = format_us(self._state.watermark_us)
+        return TooLate(
+            topic=self.plan.view.events.name,
+            partition=partition,
+            offset=offset,
+            detail=f"view {self.plan.view.name!r} is at {now} and has forgotten {format_us(time_us)}",
+        )
+
+
+def _input(name: str) -> Callable[[KeyedBatch], I64]:
+    def pick(batch: KeyedBatch) -> I64:
+        column = batch.columns.get(name)
+        if column is None:
+            raise IntegrityError(
+                f"the keyed log of {batch.topic!r} has no column {name!r}; it was written before the view asked for it",
+                hint="give the changed project a name of its own; its stream is then read from the beginning",
+            )
+        return column
+
+    return pick
