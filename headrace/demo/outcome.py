@@ -11,7 +11,6 @@ from headrace.demo.quality import PredictionLog, read_predictions, weeks
 from headrace.demo.replay import Replay
 from headrace.demo.summary import Harm, Summary, WeekQuality
 from headrace.temporal_client import workflow_url
-from trainers.registry import published_folder
 
 __all__ = ["judge"]
 
@@ -26,7 +25,7 @@ def judge(replay: Replay, harms: Sequence[Harm], verified: Mapping[str, Any]) ->
     log = read_predictions(settings, model.name, model.feature_names)
     changes = harness.rollouts.history(model.name)
     first = changes[0].record.champion
-    by_week = weeks(log, source, published_folder(settings.models_dir, model.name, first))
+    by_week = weeks(log, source, settings.models_dir / model.name / first)
     assert harness.client is not None
     load = harness.client.report()
     promises = (
