@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store.offline_log import log_folder, read_segment, segments_below
+from feature_store.log_bounds import LogBounds
+from feature_store.offline_log import LogKind, log_folder, read_segment, segments_below
 from feature_store.offline_tables import (
     ARRIVAL,
     LABEL_ARRIVAL,
@@ -32,6 +33,7 @@ def read_events(
     start_us: int | None = None,
     end_us: int | None = None,
     with_late: bool = True,
+    within: LogBounds | None = None,
 ) -> pa.Table:
     """Events of a stream from the offline log, in the order of source partition and offset.
 
@@ -45,11 +47,12 @@ def read_events(
         start_us: keep events at or after this instant.
         end_us: keep events before this instant.
         with_late: keep events that came too late for the stream, which no online value ever saw.
+        within: how far to read, decided before duplicates are; all of the log when absent.
 
     Returns:
         The columns of :func:`feature_store.offline_tables.event_schema`, and those two with labels.
     """
-    events = _read(log_folder(offline_dir, project.name, "events", stream.name), event_schema(stream))
+    events = _read(offline_dir, project, "events", stream.name, event_schema(stream), within)
     events = _one_per_id(events, stream.id, newest=False)
     times = events[stream.time]
     keep = None
@@ -62,18 +65,22 @@ def read_events(
         keep = on_time if keep is None else pc.and_(keep, on_time)
     if keep is not None:
         events = events.filter(keep)
-    return _with_labels(events, stream, labels, read_labels(offline_dir, project, labels)) if labels else events
+    return _with_labels(events, stream, labels, read_labels(offline_dir, project, labels, within)) if labels else events
 
 
-def read_labels(offline_dir: Path, project: Project, labels: LabelStream) -> pa.Table:
+def read_labels(offline_dir: Path, project: Project, labels: LabelStream, within: LogBounds | None = None) -> pa.Table:
     """Labels from the offline log, one per event id: the last to arrive, as a later label corrects an earlier one."""
-    table = _read(log_folder(offline_dir, project.name, "labels", labels.name), label_schema(labels))
+    table = _read(offline_dir, project, "labels", labels.name, label_schema(labels), within)
     return _one_per_id(table, labels.of.id, newest=True)
 
 
-def _read(folder: Path, schema: pa.Schema) -> pa.Table:
+def _read(
+    offline_dir: Path, project: Project, kind: LogKind, topic: str, schema: pa.Schema, within: LogBounds | None
+) -> pa.Table:
+    folder = log_folder(offline_dir, project.name, kind, topic)
     tables = [read_segment(segment.path, schema.names).cast(schema) for segment in segments_below(folder)]
-    return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
+    table = pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
+    return table if within is None else within.keep(table, kind, topic)
 
 
 def _one_per_id(table: pa.Table, id_column: str, *, newest: bool) -> pa.Table:
