@@ -1,0 +1,127 @@
+"""``headrace dataset``: build, show and verify training sets."""
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from headrace.cli.teller import Teller
+from headrace.clock import SystemClock, format_us, parse_us
+from headrace.config import load_settings
+from headrace.errors import ConfigError
+from headrace.spec.project import Project, load_project
+
+if TYPE_CHECKING:
+    from headrace.contracts.artifacts import DatasetManifest
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the three actions."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    build = actions.add_parser("build", help="build a training set from the offline log")
+    build.add_argument("--project", default="examples/fraud", help="project folder (default: %(default)s)")
+    build.add_argument("--model", help="which model, when the project has several")
+    build.add_argument("--from", dest="start", required=True, metavar="T", help="first event time, ISO 8601 with zone")
+    build.add_argument("--until", dest="end", required=True, metavar="T", help="event time after the last")
+    build.add_argument("--as-of", metavar="T", help="use only what was known then (default: now)")
+    build.add_argument(
+        "--mode",
+        choices=("as_served", "corrected"),
+        default="as_served",
+        help="as_served: only what had arrived at each event; corrected: late events too (default: %(default)s)",
+    )
+    show = actions.add_parser("show", help="print the manifest of a training set")
+    verify = actions.add_parser("verify", help="check the rows of a training set against its digest")
+    verify.add_argument("--project", help="also compute it again from the offline log with this project's definitions")
+    for action in (show, verify):
+        action.add_argument("dataset", metavar="ID")
+    for action in (build, show, verify):
+        action.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen action."""
+    actions = {"build": _build, "show": _show, "verify": _verify}
+    manifest = actions[args.action](args)
+    _print(manifest, as_json=args.json)
+    return 0
+
+
+def only_model(project: Project, name: str | None) -> str:
+    """The model meant: the one named, or the project's only one.
+
+    Raises:
+        ConfigError: there is no such model, or several to choose from.
+    """
+    if name is None and len(project.models) != 1:
+        names = [model.name for model in project.models]
+        raise ConfigError(f"project {project.name!r} has models {names}", hint="say which one with --model")
+    return project.models[0].name if name is None else project.model(name).name
+
+
+def instant(text: str, option: str) -> int:
+    """Microseconds of a time given on the command line.
+
+    Raises:
+        ConfigError: it is no timestamp with a zone.
+    """
+    try:
+        return parse_us(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}", hint="write it like 2018-05-01T00:00:00Z") from error
+
+
+def _build(args: argparse.Namespace) -> "DatasetManifest":
+    from feature_store.dataset import build_dataset
+
+    project = load_project(args.project)
+    model = project.model(only_model(project, args.model))
+    with Teller() as tell:
+        return build_dataset(
+            load_settings(),
+            project,
+            model,
+            start_us=instant(args.start, "--from"),
+            end_us=instant(args.end, "--until"),
+            as_of_us=instant(args.as_of, "--as-of") if args.as_of else SystemClock().now_us(),
+            mode=args.mode,
+            tell=lambda sentence: tell("dataset", sentence),
+        )
+
+
+def _show(args: argparse.Namespace) -> "DatasetManifest":
+    from headrace.contracts.artifacts import DatasetManifest
+    from headrace.dataset_format import MANIFEST_FILE, folder_of
+    from headrace.manifest_file import read_manifest
+
+    return read_manifest(folder_of(load_settings().datasets_dir, args.dataset) / MANIFEST_FILE, DatasetManifest)
+
+
+def _verify(args: argparse.Namespace) -> "DatasetManifest":
+    from feature_store.dataset import verify_dataset
+
+    with Teller() as tell:
+        tell("dataset", "reading the rows" + (" and computing them again" if args.project else ""))
+        manifest = verify_dataset(load_settings(), load_project(args.project) if args.project else None, args.dataset)
+        tell("dataset", f"{manifest.rows:,} rows match digest {manifest.content_hash[:12]}")
+    return manifest
+
+
+def _print(manifest: "DatasetManifest", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(dataclasses.asdict(manifest)))
+        return
+    share = manifest.positives / manifest.rows if manifest.rows else 0.0
+    lines = {
+        "data set": manifest.dataset_id,
+        "model": manifest.model,
+        "rows": f"{manifest.rows:,}, {manifest.positives:,} positive ({share:.2%})",
+        "events": f"{format_us(manifest.start_us)} to {format_us(manifest.end_us)}",
+        "known at": f"{format_us(manifest.as_of_us)}, {manifest.mode}",
+        "features": str(len(manifest.features)),
+        "definitions": ", ".join(f"{name} {version}" for name, version in manifest.definitions.items()),
+        "sources": ", ".join(f"{name} to {offset}" for name, offset in manifest.sources.items()) or "a table",
+        "digest": manifest.content_hash,
+    }
+    for name, value in lines.items():
+        print(f"{name:<12} {value}")
