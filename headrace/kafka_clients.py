@@ -7,7 +7,7 @@ lines a second to stderr while a broker is away; here that becomes one warning p
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +157,24 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, in
         client.close()
 
 
-def read_topic(settings: Settings, topic: str, *, start: Mapping[int, int] | None = None) -> Iterator[Any]:
-    """Every message from ``start`` (partition -> offset; the beginning when absent) to the present end of a topic."""
-    ends = {number: end for (_, number), end in end_offsets(settings, [topic]).items()}
+def read_topic(
+    settings: Settings,
+    topic: str,
+    *,
+    start: Mapping[int, int] | None = None,
+    only: Collection[int] | None = None,
+) -> Iterator[Any]:
+    """Every message of a topic up to its present end.
+
+    Args:
+        settings: where the broker is.
+        topic: its name.
+        start: partition -> first offset; the beginning when absent.
+        only: read these partitions; all when absent.
+    """
+    ends = {
+        number: end for (_, number), end in end_offsets(settings, [topic]).items() if only is None or number in only
+    }
     client = consumer(settings, "headrace.reader", config={"enable.partition.eof": True})
     try:
         given = start or {}

@@ -8,6 +8,7 @@ messages ─► decode ─► late? ─► segment buffer ─► Parquet ┐
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,7 @@ class SourceTask:
         self._announced_us = {number: start.newest_us for number, start in self._state.items()}
         self._idle: set[int] = set()
         self._held: set[int] = set()
+        self._durable = [replace(start, dead=dict(start.dead)) for start in starts]
         buffer.restart(self._begun)
 
     @property
@@ -90,6 +92,11 @@ class SourceTask:
     def commits(self) -> list[SourceCommit]:
         """Where each partition is."""
         return list(self._state.values())
+
+    @property
+    def durable(self) -> list[SourceCommit]:
+        """Where each partition was at the last commit."""
+        return self._durable
 
     def process(self, batch: MessageBatch) -> None:
         """Take in messages; they are durable after the next flush."""
@@ -152,6 +159,7 @@ class SourceTask:
     def committed(self) -> None:
         """The commits of :meth:`write_segments` are stored: say what was held back until then."""
         self._begun = {number: state.offset for number, state in self._state.items()}
+        self._durable = [replace(state, dead=dict(state.dead)) for state in self._state.values()]
         held, self._held = self._held, set()
         if held:
             self.announce(held)

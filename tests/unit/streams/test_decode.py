@@ -133,9 +133,10 @@ def test_rows_around_refused_ones_keep_their_places() -> None:
     assert [refusal.row for refusal in batch.refused] == [1, 3]
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [(0, ""), (1, ""), (2, "bad_label"), (-1, "bad_label"), ("1", "wrong_type")]
-)
+LABELS = [(0, ""), (1, ""), (2, "bad_label"), (-1, "bad_label"), ("1", "wrong_type")]
+
+
+@pytest.mark.parametrize(("value", "expected"), LABELS)
 def test_a_label_is_zero_or_one(value: object, expected: str) -> None:
     labels = LabelStream("card-labels", of=CARDS, value="fraud", delay="7d")
 

@@ -1,0 +1,177 @@
+"""All views of a project in one process: reads the keyed logs and runs a task for each partition of each view."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from feature_store.offline_log import log_folder
+from feature_store.plan import compile_view
+from headrace.config import Settings
+from headrace.contracts.streams import ViewProgress
+from headrace.contracts.topics import keyed_topic
+from headrace.errors import IntegrityError
+from headrace.kafka_clients import consumer, partition_counts, take, watermarks
+from headrace.kafka_sender import Sender
+from headrace.logging import get_logger
+from headrace.spec.features import FeatureView
+from headrace.spec.project import Project
+from streams.dead_letters import DeadLetter, DeadLetters, read_originals
+from streams.keyed_log import decode_batch
+from streams.view_task import OnlineRows, TooLate, ViewTask
+
+__all__ = ["ViewGroup"]
+
+_AT_ONCE = 50
+"""Messages of one call; each holds thousands of rows when there is much to do."""
+_LOG = get_logger(__name__)
+
+
+class ViewGroup:
+    """View tasks of every partition.
+
+    Args:
+        settings: where everything is.
+        project: whose views.
+        online: where rows go.
+        now_us: wall clock.
+        log: whether to keep the offline feature log.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        project: Project,
+        *,
+        online: OnlineRows,
+        now_us: Callable[[], int],
+        log: bool = True,
+    ) -> None:
+        self._settings = settings
+        self._bootstrap = settings.kafka.bootstrap
+        self._log = log
+        self._consumer = consumer(settings, f"headrace.{project.name}.views", config={"auto.offset.reset": "error"})
+        self._letters = Sender(settings)
+        self._dead_letters = DeadLetters(self._letters)
+        self._tasks: dict[tuple[str, int], list[ViewTask]] = {}
+        for view in project.views:
+            self._open(view, project, online, now_us)
+        self._consumer.assign(
+            [TopicPartition(*place, self._start(place, tasks)) for place, tasks in self._tasks.items()]
+        )
+        every = [task for tasks in self._tasks.values() for task in tasks]
+        pause_s = settings.stream.snapshot_every_s
+        now_s = time.monotonic()
+        # Staggered, so that no two snapshots make one long stop.
+        self._due_s = {id(task): now_s + pause_s * (n + 1) / len(every) for n, task in enumerate(every)}
+        self._dirty = dict.fromkeys(map(id, every), True)
+
+    def step(self, wait_s: float) -> int:
+        """Apply what there is; how many rows that were.
+
+        Args:
+            wait_s: longest wait for the first message.
+        """
+        rows, touched = self._read(wait_s)
+        for place in touched:
+            for task in self._tasks[place]:
+                self._refuse(task.step(log=self._log))
+                self._dirty[id(task)] = True
+        self._save_due()
+        return rows
+
+    def progress(self) -> list[ViewProgress]:
+        """Reports of the tasks that moved since the last call."""
+        moved = [task for tasks in self._tasks.values() for task in tasks if self._dirty[id(task)]]
+        self._dirty = dict.fromkeys(self._dirty, False)
+        return [task.progress() for task in moved]
+
+    def save(self) -> None:
+        """Make everything durable."""
+        self._letters.flush()
+        for tasks in self._tasks.values():
+            for task in tasks:
+                task.save()
+
+    def close(self) -> None:
+        """Leave; what was not saved is read again next time."""
+        self._consumer.close()
+
+    def _open(self, view: FeatureView, project: Project, online: OnlineRows, now_us: Callable[[], int]) -> None:
+        settings, plan = self._settings, compile_view(view)
+        topic = keyed_topic(project.name, view.entity).name
+        for partition in range(partition_counts(settings, [topic])[topic]):
+            state = settings.state_dir / project.name / "views" / view.name / plan.version / f"partition={partition}"
+            task = ViewTask(
+                plan,
+                partition,
+                state_dir=state,
+                log_dir=log_folder(settings.offline_dir, project.name, "features", view.name, partition),
+                online=online,
+                now_us=now_us,
+            )
+            task.restore()
+            self._tasks.setdefault((topic, partition), []).append(task)
+            _LOG.info("view opened", view=view.name, partition=partition, offset=task.offset + 1)
+
+    def _start(self, place: tuple[str, int], tasks: list[ViewTask]) -> int:
+        """First offset to read."""
+        start = min(task.offset for task in tasks) + 1
+        first, end = watermarks(self._consumer, *place, self._bootstrap)
+        if not first <= start <= end:
+            raise IntegrityError(
+                f"{place[0]}:{place[1]} holds the offsets {first} to {end}, but the state continues at {start}",
+                hint="topic and state are of different runs; remove both, or restore both",
+            )
+        return start
+
+    def _read(self, wait_s: float) -> tuple[int, set[tuple[str, int]]]:
+        rows, touched, limit = 0, set(), self._settings.stream.batch_rows
+        messages = take(self._consumer, 1, wait_s, self._bootstrap)
+        while messages:
+            for message in messages:
+                place = (message.topic(), message.partition())
+                offset = message.offset()
+                batch = decode_batch(message.value())
+                rows += len(batch)
+                touched.add(place)
+                for task in self._tasks[place]:
+                    # Two views of one entity may have been saved at different offsets.
+                    if offset > task.offset:
+                        task.take(offset, batch)
+            if rows >= limit:
+                break
+            messages = take(self._consumer, _AT_ONCE, 0, self._bootstrap)
+        return rows, touched
+
+    def _save_due(self) -> None:
+        now_s = time.monotonic()
+        for tasks in self._tasks.values():
+            for task in tasks:
+                if task.buffered_rows >= self._settings.stream.flush_rows:
+                    task.write_log()
+                if now_s >= self._due_s[id(task)]:
+                    self._due_s[id(task)] = now_s + self._settings.stream.snapshot_every_s
+                    self._letters.flush()
+                    task.save()
+
+    def _refuse(self, too_late: list[TooLate]) -> None:
+        if not too_late:
+            return
+        topic = too_late[0].topic
+        wanted = {(event.partition, event.offset) for event in too_late}
+        originals: dict[tuple[int, int], Any] = read_originals(self._settings, topic, wanted)
+        for event in too_late:
+            key, value = originals.get((event.partition, event.offset), (None, None))
+            self._dead_letters.send(
+                DeadLetter(
+                    topic=event.topic,
+                    partition=event.partition,
+                    offset=event.offset,
+                    reason="late",
+                    detail=event.detail,
+                    key=key,
+                    value=value,
+                )
+            )

@@ -1,0 +1,177 @@
+"""The stream role: one process that runs source tasks and view tasks in turn until it is told to stop."""
+
+import fcntl
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+from feature_store.plan import ViewPlan
+from feature_store.redis_online import OnlineWriter
+from feature_store.rows import RowBatch
+from headrace.clock import SystemClock
+from headrace.config import Settings
+from headrace.contracts.topics import CONTROL_TOPICS, Topic, dead_letters, keyed_topic
+from headrace.errors import ConfigError, RejectedError, UnavailableError
+from headrace.kafka_clients import ensure_topics
+from headrace.logging import get_logger
+from headrace.spec.project import Project
+from streams.progress import Progress
+from streams.source_group import SourceGroup
+from streams.view_group import ViewGroup
+
+__all__ = ["StreamWorker", "run", "stream_topics"]
+
+_REPORT_EVERY_S = 0.05
+"""Progress is written this often while there is more to do, and at once when there is not."""
+_RETRY_S = 0.5
+_LOG = get_logger(__name__)
+
+T = TypeVar("T")
+
+
+def run(settings: Settings, project: Project) -> int:
+    """Process the project's streams until SIGTERM or SIGINT, then save and leave.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+        RejectedError: another worker of this home is running.
+    """
+    stop = threading.Event()
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    worker = StreamWorker(settings, project, stop=stop)
+    _LOG.info("stream started", project=project.name, views=len(project.views))
+    worker.run()
+    _LOG.info("stream stopped")
+    return 0
+
+
+def stream_topics(project: Project) -> list[Topic | str]:
+    """Every topic the stream reads or writes, and those of the control plane."""
+    sources = [*(stream.name for stream in project.streams), *(labels.name for labels in project.labels)]
+    entities = dict.fromkeys(view.entity for view in project.views)
+    keyed = [keyed_topic(project.name, entity) for entity in entities]
+    return [*sources, *keyed, *map(dead_letters, sources), *CONTROL_TOPICS]
+
+
+class StreamWorker:
+    """Everything of one project, in one thread.
+
+    Args:
+        settings: where everything is.
+        project: what to process.
+        stop: set to leave.
+        log: whether to keep the offline feature log.
+    """
+
+    def __init__(
+        self, settings: Settings, project: Project, *, stop: threading.Event | None = None, log: bool = True
+    ) -> None:
+        if not project.streams:
+            raise ConfigError(f"project {project.name!r} declares no event stream", hint="declare an EventStream")
+        self._wait_s = settings.stream.batch_wait_ms / 2000
+        self._stop = stop or threading.Event()
+        self._lock = _lock(settings.state_dir / project.name / "stream.lock")
+        ensure_topics(settings, stream_topics(project))
+        clock = SystemClock()
+        self._online = OnlineWriter(settings.redis.url, project.name)
+        self._progress = Progress(settings.redis.url, project.name)
+        patient = _PatientOnline(self._online, self._stop)
+        self._views = ViewGroup(settings, project, online=patient, now_us=clock.now_us, log=log)
+        self._sources = SourceGroup(settings, project, now_us=clock.now_us)
+        self._reported_s = 0.0
+
+    def run(self) -> None:
+        """Work until told to stop, then make everything durable."""
+        try:
+            busy = False
+            while not self._stop.is_set():
+                busy = self.step(wait=not busy)
+            self._sources.flush()
+            self._views.save()
+            self._report(force=True)
+        except _Stopped:
+            _LOG.warning("stopped while Redis was away; what is not saved is read again")
+        finally:
+            self.close()
+
+    def step(self, *, wait: bool = True) -> bool:
+        """One turn; whether there may be more to do at once."""
+        taken = self._sources.step(self._wait_s if wait else 0.0)
+        # What was forwarded comes back through the broker in a few milliseconds: worth waiting for when all is read.
+        applied = self._views.step(self._wait_s if wait or not taken else 0.0)
+        busy = bool(taken or applied)
+        self._report(force=not busy)
+        return busy
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._sources.close()
+        self._views.close()
+        self._online.close()
+        self._progress.close()
+        os.close(self._lock)
+
+    def _report(self, *, force: bool) -> None:
+        now_s = time.monotonic()
+        if not force and now_s - self._reported_s < _REPORT_EVERY_S:
+            return
+        self._reported_s = now_s
+        views, sources = self._views.progress(), self._sources.progress()
+        _insist(lambda: self._progress.write(views, sources), self._stop)
+
+
+class _Stopped(Exception):
+    """Told to stop while a server was away."""
+
+
+class _PatientOnline:
+    """Writes rows, however long Redis is away."""
+
+    def __init__(self, online: OnlineWriter, stop: threading.Event) -> None:
+        self._online = online
+        self._stop = stop
+
+    def write(self, plan: ViewPlan, rows: RowBatch, *, version: int, watermark_us: int) -> int:
+        return _insist(lambda: self._online.write(plan, rows, version=version, watermark_us=watermark_us), self._stop)
+
+
+def _insist(call: Callable[[], T], stop: threading.Event) -> T:
+    """The answer of a call that is repeated while its server is away."""
+    warned = False
+    while True:
+        try:
+            return call()
+        except UnavailableError as error:
+            if not warned:
+                warned = True
+                _LOG.warning("waiting for a server", why=error.args[0])
+            if stop.wait(_RETRY_S):
+                raise _Stopped from error
+
+
+def _lock(path: Path) -> int:
+    """Keep a second worker from writing the same files.
+
+    Raises:
+        RejectedError: one is running.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise RejectedError(
+            f"another stream worker already holds {path}", hint="stop it first, or give this one a home of its own"
+        ) from error
+    return handle
