@@ -143,5 +143,5 @@ def _plain(value: Any) -> Any:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    hint = "see docs/reference/http.md" if error.status_code == 404 else ""
+    hint = "GET /health, /ready, /metrics, /models; POST /get-online-features, /predict/<model>"
     return JSONResponse(error_body(error.detail, hint), error.status_code, headers=error.headers)

@@ -16,6 +16,8 @@ from serving.request_error import RequestError
 __all__ = ["Endpoint", "Reply", "error_body"]
 
 JSON = b"application/json"
+_FORGOTTEN_BYTES = 64 * 1024 * 1024
+"""Most that is read of a body that is too large; then the connection is cut."""
 _log = get_logger(__name__)
 
 
@@ -36,7 +38,7 @@ class Endpoint:
         route: its name in metrics.
         answer: takes the path's parameters and the body.
         metrics: counters.
-        max_body_bytes: larger bodies are answered with 413, unread.
+        max_body_bytes: larger bodies are answered with 413 and never held in memory.
     """
 
     def __init__(
@@ -68,38 +70,33 @@ class Endpoint:
             reply = Reply(content=error_body("this request failed inside headrace", "see the server's log"), status=500)
         content = reply.content if isinstance(reply.content, bytes) else msgspec.json.encode(reply.content)
         headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(content))]
-        if reply.status == 413:
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
         self._metrics.request(self._route, reply.status, time.perf_counter() - began)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The request's body; None when the client went away."""
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self._max:
-                raise self._too_large()
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            if len(body) > self._max:
-                raise self._too_large()
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body", False):
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        too_large = announced.isdigit() and int(announced) > self._max
+        parts: list[bytes] = []
+        size = 0
+        while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max:
-                raise self._too_large()
-        return b"".join(parts)
-
-    def _too_large(self) -> RequestError:
-        return RequestError("", f"the body is larger than {self._max} bytes", hint="send smaller batches", status=413)
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            too_large = too_large or size > self._max
+            # What is too large is read and forgotten: a client that still sends would not see the answer.
+            if not too_large:
+                parts.append(part)
+            if not message.get("more_body", False) or size > _FORGOTTEN_BYTES:
+                break
+        if too_large:
+            raise RequestError(
+                "", f"the body is larger than {self._max} bytes", hint="send smaller batches", status=413
+            )
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def error_body(message: str, hint: str, *, field: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ __all__ = ["EventReader", "RequestEvent", "read_key"]
 
 _INT64 = range(-(2**63) + 1, 2**63)  # the smallest int64 is the stream's null
 _MAX_STEPS = 2**53
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?[0-5]\d)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

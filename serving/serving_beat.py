@@ -2,6 +2,7 @@
 
 import json
 import threading
+from typing import Any
 
 import redis
 
@@ -15,6 +16,8 @@ __all__ = ["BEAT_S", "ServingBeat"]
 
 BEAT_S = 1.0
 """A process whose beat is several of these old is gone."""
+_FORGOTTEN_US = 600_000_000
+"""Age at which the line of a process that was killed is cleared away; clocks of machines differ by less."""
 _log = get_logger(__name__)
 
 
@@ -35,7 +38,7 @@ class ServingBeat:
         self._thread.start()
 
     def changed(self, loaded: Loaded) -> None:
-        """Another record answers; told at once, from a thread of its own."""
+        """Another record answers; told at once, by the thread of this object."""
         self._loaded = {**self._loaded, loaded.record.model: loaded}
         self._wake.set()
 
@@ -52,19 +55,29 @@ class ServingBeat:
         self._redis.close()
 
     def _run(self) -> None:
-        told = True
+        told, cleared = True, set[str]()
         while not self._stop.is_set():
             self._wake.wait(BEAT_S)
             self._wake.clear()
             try:
                 for model, loaded in self._loaded.items():
                     self._redis.hset(serving_key(model), self._name, self._line(loaded))
+                    if model not in cleared:
+                        self._clear(model)
+                        cleared.add(model)
             except redis.RedisError as error:
                 if told:
                     _log.warning("Redis is not told what is loaded", reason=error)
                 told = False
             else:
                 told = True
+
+    def _clear(self, model: str) -> None:
+        lines: Any = self._redis.hgetall(serving_key(model))
+        oldest_us = self._clock.now_us() - _FORGOTTEN_US
+        gone = [name for name, line in lines.items() if json.loads(line)["beat_us"] < oldest_us]
+        if gone:
+            self._redis.hdel(serving_key(model), *gone)
 
     def _line(self, loaded: Loaded) -> str:
         return json.dumps(

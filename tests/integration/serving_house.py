@@ -13,10 +13,15 @@ import numpy as np
 import uvicorn
 
 from feature_store.plan import compile_view, to_steps
-from feature_store.redis_online import OnlineWriter
+from feature_store.redis_online import OnlineWriter, connect
 from feature_store.view_state import ViewState
 from headrace.config import Settings
+from headrace.contracts.codec import decode
+from headrace.contracts.predictions import PredictionRecord
+from headrace.contracts.redis_keys import serving_key
 from headrace.contracts.rollout import RolloutChange, RolloutRecord
+from headrace.contracts.topics import DEPLOYMENTS, PREDICTIONS
+from headrace.kafka_clients import end_offsets, read_topic
 from headrace.rollout_store import RolloutStore
 from headrace.spec.project import Project
 from serving.app import build_app
@@ -43,6 +48,9 @@ class House:
         self.store = RolloutStore(stack.redis.url)
         self._views = [ViewState(compile_view(view)) for view in self.project.views]
         self._version = 0
+        topics = (PREDICTIONS.name, DEPLOYMENTS.name)
+        self._ends = end_offsets(self.settings, topics)
+        """Where the shared topics ended when this house was made."""
 
     def publish(self, version: str, **weights: float) -> None:
         """Put a model version where servers look."""
@@ -55,6 +63,24 @@ class House:
         change = RolloutChange(record=written, kind="champion", evidence={}, wall_us=0)
         assert self.store.write(change)
         return written
+
+    def logged(self) -> list[PredictionRecord]:
+        """Predictions of this model in the log, in order within a routing unit."""
+        found = [decode(value, PredictionRecord) for value in self._read(PREDICTIONS.name)]
+        return [record for record in found if record.model == self.model.name]
+
+    def announced(self) -> list[RolloutChange]:
+        """Changes of this model's record on the deployments topic."""
+        found = [decode(value, RolloutChange) for value in self._read(DEPLOYMENTS.name)]
+        return [change for change in found if change.record.model == self.model.name]
+
+    def told(self) -> dict[bytes, bytes]:
+        """What servers say they have loaded."""
+        return dict(connect(self.settings.redis.url).hgetall(serving_key(self.model.name)))  # type: ignore[arg-type]  # not awaitable here
+
+    def _read(self, topic: str) -> list[bytes]:
+        start = {number: end for (name, number), end in self._ends.items() if name == topic}
+        return [message.value() for message in read_topic(self.settings, topic, start=start)]
 
     def apply(self, *events: dict[str, Any]) -> None:
         """Apply events to both views and write their rows, as a view task does."""

@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 
+from feature_store.redis_online import connect
 from headrace.config import KafkaSettings, RedisSettings, Settings
-from headrace.contracts.codec import decode
-from headrace.contracts.predictions import PredictionRecord
 from headrace.contracts.redis_keys import serving_key
-from headrace.contracts.rollout import RolloutChange, Stage
-from headrace.contracts.topics import DEPLOYMENTS, PREDICTIONS
-from headrace.kafka_clients import read_topic
+from headrace.contracts.rollout import Stage
 from tests.eventually import eventually
 from tests.integration.serving_house import Asker, House, payment
 from tests.unit.serving.cards import NOON_US
@@ -97,7 +94,7 @@ def test_every_prediction_is_in_the_log_with_the_features_used(house: House, sta
     with house.serving() as ask:
         answers = {n: ask.predict(house.model.name, payment(n, card=n)) for n in range(1, 21)}
 
-    logged = {int(one.event_id): one for one in _logged(stack, house.model.name)}
+    logged = {int(one.event_id): one for one in house.logged()}
     assert logged.keys() == answers.keys()
     for number, answer in answers.items():
         assert logged[number].features == answer["features"]
@@ -140,18 +137,20 @@ def test_a_version_that_answers_nan_is_rolled_back_and_no_user_notices(
     assert "v4 tripped: score nan" in record.reason
     change = house.store.history(house.model.name)[-1]
     assert (change.kind, change.evidence["rollout_id"]) == ("rollback", trial.rollout_id)
-    assert change in _announced(stack, house.model.name)
+    assert change in eventually(house.announced)
 
 
 def test_servers_say_what_they_have_loaded_until_they_stop(house: House) -> None:
+    """A line whose server was killed long ago is cleared away."""
     house.roll_out(stage=Stage.CANARY, epoch=3)
-    told = house.store._redis.hgetall
+    killed = '{"epoch": 1, "versions": ["v1"], "beat_us": 0}'
+    connect(house.settings.redis.url).hset(serving_key(house.model.name), "10.0.0.1:80", killed)
     with house.serving() as ask:
-        lines = eventually(lambda: told(serving_key(house.model.name)))
+        lines = eventually(lambda: (told := house.told()) and b"10.0.0.1:80" not in told and told)
         assert list(lines) == [f"127.0.0.1:{ask.port}".encode()]
         assert b'"epoch": 3, "versions": ["v1", "v2"]' in next(iter(lines.values()))
 
-    assert told(serving_key(house.model.name)) == {}
+    assert house.told() == {}
 
 
 def test_predictions_are_served_while_the_broker_is_away(house: House) -> None:
@@ -289,13 +288,3 @@ class _Running:
 
 def _in_force(house: House) -> Any:
     return house.store.read(house.model.name)
-
-
-def _logged(stack: Settings, model: str) -> list[PredictionRecord]:
-    messages = [decode(message.value(), PredictionRecord) for message in read_topic(stack, PREDICTIONS.name)]
-    return [record for record in messages if record.model == model]
-
-
-def _announced(stack: Settings, model: str) -> list[RolloutChange]:
-    changes = [decode(message.value(), RolloutChange) for message in read_topic(stack, DEPLOYMENTS.name)]
-    return [change for change in changes if change.record.model == model]

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from feature_store.redis_online import connect
 from headrace.config import Settings
-from headrace.contracts.codec import decode, encode
-from headrace.contracts.predictions import PredictionRecord
+from headrace.contracts.codec import encode
 from headrace.contracts.redis_keys import progress_key
 from headrace.contracts.streams import ViewProgress
-from headrace.contracts.topics import PREDICTIONS
-from headrace.kafka_clients import consumer, ensure_topics, read_topic
+from headrace.kafka_clients import consumer, ensure_topics
 from headrace.kafka_sender import Sender
 from serving.stream_scorer import StreamScorer
 from tests.eventually import eventually
@@ -82,12 +81,6 @@ def scoring(house: House) -> Iterator[None]:
         thread.join()
 
 
-def logged(house: House) -> list[PredictionRecord]:
-    """Predictions of the house's model in the log, in order."""
-    found = [decode(message.value(), PredictionRecord) for message in read_topic(house.settings, PREDICTIONS.name)]
-    return [record for record in found if record.model == house.model.name]
-
-
 def test_the_stream_and_the_http_server_give_one_event_the_same_features_and_score(house: House) -> None:
     events = [payment(n, card=n % 3, at_us=NOON_US + n * 600_000_000, amount=n / 7) for n in range(1, 30)]
     house.roll_out()
@@ -99,14 +92,14 @@ def test_the_stream_and_the_http_server_give_one_event_the_same_features_and_sco
             producer.publish(event)
             producer.applied(event, until_offset=offset)
     with scoring(house):
-        eventually(lambda: sum(record.source == "stream" for record in logged(house)) == len(events))
+        eventually(lambda: sum(record.source == "stream" for record in house.logged()) == len(events))
 
-    for record in logged(house):
+    for record in house.logged():
         answer = answers[record.event_id]
         assert record.features == answer["features"]
         assert record.score == pytest.approx(answer["score"], rel=1e-12)  # a batch multiplies in another order
-    streamed = [record for record in logged(house) if record.source == "stream"]
-    assert [record.prediction_id for record in streamed] == [f"{n}/stream" for n in range(1, 30)]
+    streamed = [record for record in house.logged() if record.source == "stream"]
+    assert {record.prediction_id for record in streamed} == {f"{n}/stream" for n in range(1, 30)}
     assert {record.views["spending"]["own_event"] for record in streamed} == {"applied"}
 
 
@@ -116,10 +109,10 @@ def test_it_waits_for_the_stream_to_apply_what_came_before(house: House) -> None
     producer = Producer(house)
     producer.publish(before, event)
     with scoring(house):
-        eventually(lambda: house.store._redis.hlen(f"headrace:serving:{house.model.name}"))
-        assert logged(house) == []
+        eventually(house.told)
+        assert house.logged() == []
         producer.applied(before, event, until_offset=1)
-        records = eventually(lambda: logged(house))
+        records = eventually(house.logged)
 
     assert [record.features["spending__count_1d"] for record in records] == [1.0, 2.0]
     assert records[1].features["spending__mean_amount_1d"] == 4.0
@@ -132,9 +125,9 @@ def test_what_is_no_event_is_skipped_and_the_rest_is_scored(house: House) -> Non
     producer.publish(payment(1), b"{", b"", {**payment(2), "card": "x"}, late, payment(3))
     producer.applied(payment(1), payment(3), until_offset=5)
     with scoring(house):
-        eventually(lambda: len(logged(house)) == 2)
+        eventually(lambda: len(house.logged()) == 2)
 
-    assert [record.event_id for record in logged(house)] == ["1", "3"]
+    assert [record.event_id for record in house.logged()] == ["1", "3"]
 
 
 def test_a_restart_goes_on_where_predictions_are_in_the_log(house: House) -> None:
@@ -144,9 +137,9 @@ def test_a_restart_goes_on_where_predictions_are_in_the_log(house: House) -> Non
         producer.publish(payment(number))
         producer.applied(payment(number), until_offset=number - 1)
         with scoring(house):
-            eventually(lambda number=number: len(logged(house)) == number)
+            eventually(lambda number=number: len(house.logged()) == number)
 
-    assert [record.event_id for record in logged(house)] == ["1", "2"]
+    assert [record.event_id for record in house.logged()] == ["1", "2"]
     assert _committed(house) == 2
 
 
@@ -157,17 +150,15 @@ def test_events_before_the_first_champion_are_passed_over(house: House) -> None:
     with scoring(house):
         eventually(lambda: _committed(house) == 1)
         house.roll_out()
-        eventually(lambda: house.store._redis.hlen(f"headrace:serving:{house.model.name}"))
+        eventually(house.told)
         producer.publish(payment(2))
         producer.applied(payment(2), until_offset=1)
-        eventually(lambda: logged(house))
+        eventually(house.logged)
 
-    assert [record.event_id for record in logged(house)] == ["2"]
+    assert [record.event_id for record in house.logged()] == ["2"]
 
 
 def _committed(house: House) -> int | None:
-    from confluent_kafka import TopicPartition
-
     client = consumer(house.settings, f"headrace.score.{house.project.name}")
     try:
         offset = client.committed([TopicPartition(house.model.events.name, 0)], 10)[0].offset
