@@ -170,9 +170,8 @@ class FeastPayload:
             if size is not None and len(keys) != size:
                 raise RequestError(where, f"has {len(keys)} keys, another entity has {size}")
             size = len(keys)
-            if name in needed:
-                kind = self._keys[name]
-                entities[name] = [read_key(kind, key, f"{where}[{row}]") for row, key in enumerate(keys)]
+            kind = self._keys[name]
+            entities[name] = [read_key(kind, key, f"{where}[{row}]") for row, key in enumerate(keys)]
         for name in sorted(needed - entities.keys()):
             raise RequestError(f"entities.{name}", "is missing; the features asked for need it")
         if not size:

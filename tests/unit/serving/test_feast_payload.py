@@ -53,10 +53,10 @@ def test_a_model_is_a_feature_service_of_its_views() -> None:
     assert [name for name, _, _ in query.columns] == [name for view in project.views for name in view.full_names]
 
 
-def test_an_entity_no_asked_feature_needs_is_left_out_as_feast_does() -> None:
+def test_an_entity_no_asked_feature_needs_is_echoed_as_feast_does() -> None:
     query = PAYLOAD.read({"features": ["trouble:mean_bad_7d"], "entities": {"card": [1], "shop": [7]}})
 
-    assert query.rows == [{"shop": 7}]
+    assert query.rows == [{"card": 1, "shop": 7}]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_body_is_read_whole_however_it_is_cut() -> None:
 
 
 @pytest.mark.parametrize("options", [{"length": 21}, {"length": 10**12}])
-def test_a_body_announced_too_large_is_refused_unread(options: dict[str, int]) -> None:
+def test_a_body_announced_too_large_is_refused(options: dict[str, int]) -> None:
     status, body = answer(echo, b"{}", **options)
 
     assert (status, body["error"]["message"]) == (413, "the body is larger than 20 bytes")
