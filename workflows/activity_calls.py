@@ -15,12 +15,12 @@ _BOUNDED = RetryPolicy(initial_interval=timedelta(seconds=0.5), maximum_attempts
 
 
 async def call_quick(name: str, message: object, result: type | None, *, summary: str = "") -> Any:
-    """A look-up or a small write, repeated until it works."""
+    """A look-up or a small write in Redis, repeated until it works."""
     return await workflow.execute_activity(
         name,
         message,
         result_type=result,
-        start_to_close_timeout=timedelta(seconds=30),
+        start_to_close_timeout=timedelta(seconds=10),
         retry_policy=_PATIENT,
         summary=summary or None,
     )
@@ -32,8 +32,8 @@ async def try_quick(name: str, message: object, *, summary: str = "") -> bool:
         await workflow.execute_activity(
             name,
             message,
-            start_to_close_timeout=timedelta(seconds=30),
             schedule_to_close_timeout=timedelta(minutes=1),
+            heartbeat_timeout=timedelta(seconds=10),
             retry_policy=_PATIENT,
             summary=summary or None,
         )

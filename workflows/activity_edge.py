@@ -14,8 +14,9 @@ cancellation, worker shutdown         as Temporal has it
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from temporalio import activity
@@ -23,11 +24,19 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from headrace.errors import HeadraceError
 
-__all__ = ["activity_named", "alive"]
+__all__ = ["Activities", "activity_named", "alive"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _BEAT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activities:
+    """Bound activity methods by the queue they run on."""
+
+    control: Sequence[Callable[..., Any]]
+    training: Sequence[Callable[..., Any]]
 
 
 def activity_named(name: str) -> Callable[[Method], Method]:

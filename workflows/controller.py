@@ -269,6 +269,7 @@ class ModelController:
 
     async def _obey(self, command: OperatorCommand) -> None:
         asked = f"{command.by}: {command.reason or command.action}"
+        self._memory = minds.commanded(self._memory, command, wall_us=int(workflow.now().timestamp() * 1_000_000))
         candidate = self._memory.candidate
         if command.action == "retrain":
             self._memory = replace(self._memory, manual=asked)
@@ -298,7 +299,7 @@ class ModelController:
             expected_epoch=record.epoch if record is not None else 0,
             reason=asked,
             by=command.by,
-            at_us=max(self._memory.at_us, command.at_us),
+            at_us=self._memory.at_us,
             evidence={"by": command.by, "workflow": workflow.info().workflow_id},
         )
         try:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from headrace.contracts.control import ControllerStart, Observation
+from headrace.contracts.control import ControllerStart, Observation, OperatorCommand
 from headrace.contracts.rollout import RolloutRecord, Stage
 from headrace.spec.policies import RetrainPolicy
 from workflows.decisions import Situation, rest_us
@@ -13,6 +13,7 @@ __all__ = [
     "Candidate",
     "ControllerMemory",
     "ControllerRun",
+    "commanded",
     "is_news",
     "noticed",
     "record_read",
@@ -46,8 +47,11 @@ class ControllerMemory:
     window: int = -1
     settled_window: int = -1
     at_us: int = 0
+    """Newest event time anybody told of."""
+    seen_us: int = 0
+    """Event time of the newest observation; a person's command may be ahead of it."""
     first_us: int = 0
-    """First observation."""
+    """Event time of the first observation."""
     blocked: bool = False
     """A data incident is open."""
     causes: tuple[str, ...] = ()
@@ -80,24 +84,30 @@ class ControllerRun(ControllerStart):
 
 def is_news(memory: ControllerMemory, observation: Observation) -> bool:
     """Whether event time moves on: not for a redelivered window, but for one of a monitor that counts from 0 again."""
-    return observation.at_us > memory.at_us or (
-        observation.at_us == memory.at_us and observation.window > memory.window
+    return observation.at_us > memory.seen_us or (
+        observation.at_us == memory.seen_us and observation.window > memory.window
     )
 
 
 def noticed(memory: ControllerMemory, observation: Observation) -> ControllerMemory:
-    """Fold in what monitors saw; causes add up until a run serves them."""
-    causes = memory.causes
+    """Fold in what monitors saw: causes add up until a run serves them or the incident is over."""
+    causes: tuple[str, ...] = ()
     if observation.requests_retrain:
-        causes = tuple(dict.fromkeys((*causes, *(observation.causes or ("model incident",)))))
+        causes = tuple(dict.fromkeys((*memory.causes, *(observation.causes or ("model incident",)))))
     return replace(
         memory,
         window=observation.window,
         at_us=max(memory.at_us, observation.at_us),
+        seen_us=observation.at_us,
         first_us=memory.first_us or observation.at_us,
         blocked=observation.blocks_retrain,
         causes=causes,
     )
+
+
+def commanded(memory: ControllerMemory, command: OperatorCommand, *, wall_us: int) -> ControllerMemory:
+    """A command may know a later event time; before any is known, the wall clock is as good as it gets."""
+    return replace(memory, at_us=max(memory.at_us, command.at_us) or wall_us)
 
 
 def record_read(memory: ControllerMemory, record: RolloutRecord | None) -> ControllerMemory:

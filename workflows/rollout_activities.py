@@ -14,7 +14,7 @@ from headrace.rollout_records import begin_canary, begin_shadow, first_champion,
 from headrace.rollout_store import RolloutStore
 from headrace.spec.model import Model
 from headrace.spec.project import fingerprint, load_project
-from workflows.activity_edge import activity_named
+from workflows.activity_edge import activity_named, alive
 from workflows.activity_messages import (
     ALIGN_REGISTRY,
     ANNOUNCE_ROLLOUT,
@@ -106,12 +106,14 @@ class RolloutActivities:
     @activity_named(ANNOUNCE_ROLLOUT)
     def announce_rollout(self, change: RolloutChange) -> None:
         """Publish a change that was written."""
-        self._announce(change)
+        with alive():
+            self._announce(change)
 
     @activity_named(ALIGN_REGISTRY)
     def align_registry(self, request: RegistryAlignment) -> None:
         """Let the registry's aliases say what the record says."""
-        self._set_aliases(request.model, aliases_of(request.record))
+        with alive():
+            self._set_aliases(request.model, aliases_of(request.record))
 
     @activity_named(REHEARSE_ROLLBACK)
     def rehearse_rollback(self, request: RehearsalRequest) -> Rehearsal:
@@ -119,6 +121,10 @@ class RolloutActivities:
         record = self._store.read(request.model)
         if record is None:
             return Rehearsal(refusal=f"model {request.model!r} has no champion")
+        with alive():
+            return self._rehearse(record, request)
+
+    def _rehearse(self, record: RolloutRecord, request: RehearsalRequest) -> Rehearsal:
         model = load_project(request.project).model(request.model)
         try:
             trial = begin_shadow(

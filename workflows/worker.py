@@ -7,11 +7,8 @@ to the next worker, and a training resumes from its checkpoint.
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
@@ -25,11 +22,12 @@ from headrace.errors import ConfigError, UnavailableError
 from headrace.logging import get_logger
 from headrace.spec.project import Project
 from headrace.temporal_client import connect, translate
+from workflows.activity_edge import Activities
 from workflows.controller import ModelController
 from workflows.retrain import Retrain
 from workflows.rollout import Rollout
 
-__all__ = ["Activities", "ensure_search_attributes", "run", "serve"]
+__all__ = ["ensure_search_attributes", "run", "serve"]
 
 WORKFLOWS = (ModelController, Retrain, Rollout)
 SEARCH_ATTRIBUTES = ("ModelName", "Stage", "Reason")
@@ -40,14 +38,6 @@ STICKY_S = 1.5
 GRACE_S = 5.0
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activities:
-    """Bound activity methods by the queue they run on."""
-
-    control: Sequence[Callable[..., Any]]
-    training: Sequence[Callable[..., Any]]
 
 
 def run(settings: Settings, project: Project) -> int:

@@ -32,7 +32,7 @@ from headrace.rollout_store import RolloutStore
 from headrace.spec.policies import RetrainPolicy, RolloutPolicy
 from headrace.temporal_client import connect, controller_state, send_command, send_observation
 from tests.eventually import eventually
-from workflows.activity_edge import activity_named, alive
+from workflows.activity_edge import Activities, activity_named, alive
 from workflows.activity_messages import (
     DESCRIBE_MODEL,
     EVALUATE_CANDIDATE,
@@ -55,7 +55,7 @@ from workflows.activity_messages import (
     TrainRequest,
 )
 from workflows.rollout_activities import RolloutActivities
-from workflows.worker import Activities, ensure_search_attributes, serve
+from workflows.worker import ensure_search_attributes, serve
 
 T = TypeVar("T")
 
@@ -220,11 +220,16 @@ class World:
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
-    def close(self) -> None:
+    def lose_controller(self) -> None:
+        """Terminate the controller, as an operator or a lost database would."""
+
         async def end() -> None:
-            await self.client.get_workflow_handle(controller_id(self.model)).terminate("test over")
+            await self.client.get_workflow_handle(controller_id(self.model)).terminate("lost")
 
         self.wait(end())
+
+    def close(self) -> None:
+        self.lose_controller()
         if self._serving is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._serving.result(30)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from headrace.contracts.control import Observation
+from headrace.contracts.control import Observation, OperatorCommand
 from headrace.contracts.rollout import RolloutRecord, Stage
 from headrace.rollout_records import begin_canary, begin_shadow, first_champion, promote
 from headrace.spec.policies import RetrainPolicy
@@ -31,7 +31,7 @@ def knowing(record: RolloutRecord = FIRST, **more: object) -> ControllerMemory:
     ids=["same", "older", "same instant", "newer", "monitor began anew", "old and anew"],
 )
 def test_only_what_moves_on_is_news(window: int, at_us: int, is_news: bool) -> None:
-    memory = ControllerMemory(window=5, at_us=500)
+    memory = ControllerMemory(window=5, at_us=700, seen_us=500)
 
     assert minds.is_news(memory, seen(window, at_us)) is is_news
 
@@ -42,6 +42,27 @@ def test_causes_add_up_once_each() -> None:
         memory = minds.noticed(memory, seen(window, window + 1, requests_retrain=True, causes=causes))
 
     assert memory.causes == ("a", "b", "c")
+
+
+def test_causes_end_with_their_incident() -> None:
+    memory = minds.noticed(ControllerMemory(), seen(0, 1, requests_retrain=True, causes=("a",)))
+
+    assert minds.noticed(memory, seen(1, 2)).causes == ()
+
+
+def test_a_command_may_be_ahead_of_observations_and_hides_none() -> None:
+    memory = minds.noticed(ControllerMemory(), seen(0, 100))
+    ahead = minds.commanded(memory, OperatorCommand(action="retrain", by="anna", at_us=900), wall_us=5)
+
+    assert ahead.at_us == 900
+    assert minds.is_news(ahead, seen(1, 200))
+
+
+def test_before_any_event_time_the_wall_clock_counts() -> None:
+    command = OperatorCommand(action="retrain", by="anna")
+
+    assert minds.commanded(ControllerMemory(), command, wall_us=77).at_us == 77
+    assert minds.commanded(ControllerMemory(at_us=5), command, wall_us=77).at_us == 5
 
 
 def test_what_asks_for_nothing_adds_no_cause() -> None:
