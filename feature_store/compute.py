@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from feature_store import query_kernels
 from feature_store.event_columns import EventColumns, event_columns
 from feature_store.ids import event_ids64
+from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, evaluate_states, shape_of
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
@@ -63,6 +64,8 @@ def features_at(
         mode: ``corrected`` sees everything whose time has come; ``as_served`` only what had arrived.
     """
     shape = shape_of(plan)
+    events = _plain(events)
+    at_us = plain(at_us)
     first = query_kernels.first_of_ids(events.ids)
     if not first.all():
         events = _take(events, np.flatnonzero(first))
@@ -82,7 +85,7 @@ def features_at(
         asked_rows,
         asked_starts,
         at_us,
-        nothing if own_ids is None else own_ids,
+        nothing if own_ids is None else plain(own_ids),
         events.arrival_us if served and events.arrival_us is not None else nothing,
         events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0),
         out,
@@ -110,14 +113,14 @@ def evaluate(
     evaluate_states(
         shape_of(plan),
         np.array([0, len(t)], dtype=np.int64),
-        t,
-        ids,
-        inputs,
+        plain(t),
+        plain(ids),
+        plain(inputs),
         np.array([at_us], dtype=np.int64),
         np.array([own is not None], dtype=np.bool_),
         np.array([own_t], dtype=np.int64),
         np.array([own_id], dtype=np.int64),
-        own_inputs.reshape(-1, 1),
+        plain(own_inputs.reshape(-1, 1)),
         values,
         valid_from,
         valid_until,
@@ -212,7 +215,7 @@ def _with_labels(events: pa.Table, labels: pa.Table | None, outcome: LabelStream
     ids = event_ids64(read_field(events, stream.id, kind, what=what))
     labelled = event_ids64(read_field(labels, stream.id, kind, what=source))
     values = read_labels(find_column(labels, outcome.value, what=source), outcome, what=source)
-    rows = query_kernels.last_positions(ids, labelled)
+    rows = query_kernels.last_positions(plain(ids), plain(labelled))
     column = np.full(len(ids), NULL, dtype=np.int64)
     column[rows >= 0] = values[rows[rows >= 0]]
     if has_column(events, outcome.value):
@@ -237,6 +240,18 @@ def _arrow(values: NDArray[np.generic], whole: bool) -> pa.Array:
     return pa.array(numbers, mask=np.isnan(numbers))
 
 
+def _plain(events: EventColumns) -> EventColumns:
+    late, inputs = events.arrival_us, events.input_arrival_us
+    return EventColumns(
+        keys=events.keys,
+        times_us=plain(events.times_us),
+        ids=plain(events.ids),
+        inputs=plain(events.inputs),
+        arrival_us=None if late is None else plain(late),
+        input_arrival_us=None if inputs is None else plain(inputs),
+    )
+
+
 def _take(events: EventColumns, rows: I64) -> EventColumns:
     late, inputs = events.arrival_us, events.input_arrival_us
     return EventColumns(
@@ -256,9 +271,7 @@ def _codes(
         encoded = pa.array(keys, type=pa.string()).dictionary_encode()
         found = pc.index_in(pa.array(asked, type=pa.string()), value_set=encoded.dictionary).fill_null(-1)
         return encoded.indices.to_numpy(), found.to_numpy(), len(encoded.dictionary)
-    codes: tuple[NDArray[np.int32], NDArray[np.int32], int] = query_kernels.dense_codes(
-        keys.astype(np.int64, copy=False), asked.astype(np.int64, copy=False)
-    )
+    codes: tuple[NDArray[np.int32], NDArray[np.int32], int] = query_kernels.dense_codes(plain(keys), plain(asked))
     return codes
 
 

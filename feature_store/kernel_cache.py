@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core.caching import IndexDataCacheFile
+from numpy.typing import NDArray
 
-__all__ = ["kernel"]
+__all__ = ["kernel", "plain"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PARTS = ("plan.py", "state_arrays.py", "online_layout.py", "kernel_cache.py", "*kernels.py")
@@ -33,6 +35,11 @@ def kernel(function: F) -> F:
             source_stamp=version,
         )
     return cast(F, compiled)
+
+
+def plain(column: NDArray[np.generic]) -> NDArray[np.int64]:
+    """An int64 array as kernels are compiled for; a copy if it is read-only (Arrow, network) or laid out otherwise."""
+    return np.require(column, np.int64, ["C", "W"])
 
 
 @cache

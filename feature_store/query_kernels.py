@@ -47,86 +47,68 @@ def _table_size(entries: int) -> int:
 
 
 @kernel
+def _place(key: int, keys: I64, table: I64) -> np.int64:
+    """Place of a key in a table of rows, counted from 1 so that an empty table is zeros (quick to compile)."""
+    mask = table.size - 1
+    place = mix64(key) & mask
+    while table[place] > 0 and keys[table[place] - 1] != key:
+        place = (place + 1) & mask
+    return place
+
+
+@kernel
 def first_of_ids(ids: I64) -> NDArray[np.bool_]:
     """Mark the first row of each id."""
-    first = np.ones(ids.size, dtype=np.bool_)
-    rising = True
-    for k in range(1, ids.size):
-        if ids[k] <= ids[k - 1]:
-            rising = False
-            break
-    if rising:
+    first = np.zeros(ids.size, dtype=np.bool_)
+    rising = 0
+    while rising < ids.size and (rising == 0 or ids[rising] > ids[rising - 1]):
+        first[rising] = True
+        rising += 1
+    if rising == ids.size:
         return first
-    table = np.full(_table_size(ids.size), -1, dtype=np.int64)
-    mask = table.size - 1
+    table = np.zeros(_table_size(ids.size), dtype=np.int64)
     for row in range(ids.size):
-        place = mix64(ids[row]) & mask
-        while table[place] >= 0 and ids[table[place]] != ids[row]:
-            place = (place + 1) & mask
-        if table[place] >= 0:
-            first[row] = False
-        else:
-            table[place] = row
+        place = _place(ids[row], ids, table)
+        first[row] = table[place] == 0
+        if first[row]:
+            table[place] = row + 1
     return first
 
 
 @kernel
 def last_positions(ids: I64, among: I64) -> I64:
     """Row of ``among`` that holds each id, the last of several; -1 for none."""
-    table = np.full(_table_size(among.size), -1, dtype=np.int64)
-    mask = table.size - 1
+    table = np.zeros(_table_size(among.size), dtype=np.int64)
     for row in range(among.size):
-        place = mix64(among[row]) & mask
-        while table[place] >= 0 and among[table[place]] != among[row]:
-            place = (place + 1) & mask
-        table[place] = row
+        table[_place(among[row], among, table)] = row + 1
     found = np.empty(ids.size, dtype=np.int64)
     for row in range(ids.size):
-        place = mix64(ids[row]) & mask
-        while table[place] >= 0 and among[table[place]] != ids[row]:
-            place = (place + 1) & mask
-        found[row] = table[place]
+        found[row] = table[_place(ids[row], among, table)] - 1
     return found
 
 
 @kernel
 def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
     """Number the distinct keys from 0; codes of ``keys``, of ``asked`` (-1 unknown), and how many there are."""
-    table = np.full(1024, -1, dtype=np.int32)
-    distinct = np.empty(512, dtype=np.int64)
+    table = np.zeros(1024, dtype=np.int64)
+    codes, found = np.empty(keys.size, dtype=np.int32), np.empty(asked.size, dtype=np.int32)
     number = 0
-    codes = np.empty(keys.size, dtype=np.int32)
     for row in range(keys.size):
-        mask = table.size - 1
-        place = mix64(keys[row]) & mask
-        while table[place] >= 0 and distinct[table[place]] != keys[row]:
-            place = (place + 1) & mask
-        if table[place] < 0:
-            if number == distinct.size:
-                larger = np.empty(2 * number, dtype=np.int64)
-                larger[:number] = distinct
-                distinct = larger
-                table = np.full(4 * number, -1, dtype=np.int32)
-                mask = table.size - 1
-                for code in range(number):
-                    place = mix64(distinct[code]) & mask
-                    while table[place] >= 0:
-                        place = (place + 1) & mask
-                    table[place] = code
-                place = mix64(keys[row]) & mask
-                while table[place] >= 0:
-                    place = (place + 1) & mask
-            table[place] = number
-            distinct[number] = keys[row]
-            number += 1
-        codes[row] = table[place]
-    found = np.empty(asked.size, dtype=np.int32)
-    mask = table.size - 1
+        place = _place(keys[row], keys, table)
+        if table[place] > 0:
+            codes[row] = codes[table[place] - 1]
+            continue
+        table[place] = row + 1
+        codes[row] = number
+        number += 1
+        if 2 * number > table.size:
+            smaller, table = table, np.zeros(4 * table.size, dtype=np.int64)
+            for k in range(smaller.size):
+                if smaller[k] > 0:
+                    table[_place(keys[smaller[k] - 1], keys, table)] = smaller[k]
     for row in range(asked.size):
-        place = mix64(asked[row]) & mask
-        while table[place] >= 0 and distinct[table[place]] != asked[row]:
-            place = (place + 1) & mask
-        found[row] = table[place]
+        place = _place(asked[row], keys, table)
+        found[row] = codes[table[place] - 1] if table[place] > 0 else -1
     return codes, found, number
 
 

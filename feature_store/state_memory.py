@@ -1,0 +1,144 @@
+"""The memory of a view's state: it grows ahead of the kernels, packs itself, and forgets idle keys."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store import ring_kernels, table_kernels
+from feature_store.kernel_cache import plain
+from feature_store.kernels import I64, shape_of
+from feature_store.plan import NEVER_US, ViewPlan
+from feature_store.state_arrays import (
+    CAP,
+    COUNT,
+    FREE,
+    GONE,
+    IDS,
+    KEY,
+    PENDING,
+    SLOT,
+    TIME,
+    USED,
+    empty_arena,
+    empty_ids,
+    empty_pending,
+    empty_slots,
+    power_of_two,
+)
+
+__all__ = ["StateMemory"]
+
+
+class StateMemory:
+    """Arrays of :mod:`feature_store.state_arrays`; kernels read and write them between two calls here."""
+
+    def __init__(self, plan: ViewPlan) -> None:
+        self._plan = plan
+        self.slots = empty_slots()
+        self.arena = empty_arena(plan, 1024)
+        self.known = empty_ids(256)
+        self.pending = empty_pending(64)
+        self.texts: list[str] = []
+        """Key of each slot, when keys are texts."""
+        self._text_slots: dict[str, int] = {}
+
+    @property
+    def keys_held(self) -> int:
+        """Keys that have events."""
+        return int(np.count_nonzero(self.slots.meta[: self.used, COUNT]))
+
+    @property
+    def used(self) -> int:
+        """Slots ever used."""
+        return int(self.slots.counters[USED])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(array.nbytes for array in (*self.slots, *self.pending, self.arena, self.known))
+
+    def slots_of(self, keys: NDArray[np.generic]) -> NDArray[np.int32]:
+        """Slot of each key, made for new ones; :meth:`reserve` comes first."""
+        if not self._plan.has_text_keys:
+            found: NDArray[np.int32] = table_kernels.find_slots(plain(keys), self.slots)
+            return found
+        found = np.empty(len(keys), dtype=np.int32)
+        for e, key in enumerate(keys.tolist()):
+            slot = self._text_slots.get(key)
+            if slot is None:
+                slot = self._text_slots[key] = int(table_kernels.take_slot(0, self.slots))
+                self.texts.extend("" for _ in range(slot + 1 - len(self.texts)))
+                self.texts[slot] = key
+            found[e] = slot
+        return found
+
+    def keys_of(self, slots: I64) -> NDArray[np.generic]:
+        """Keys of slots."""
+        if not self._plan.has_text_keys:
+            numbers: NDArray[np.int64] = self.slots.meta[slots, KEY]
+            return numbers
+        texts = np.empty(len(slots), dtype=object)
+        texts[:] = [self.texts[slot] for slot in slots.tolist()]
+        return texts
+
+    def reserve(self, n: int, oldest_us: int) -> None:
+        """Make room for ``n`` new keys and ids; ids of events before ``oldest_us`` may go."""
+        slots = self.slots
+        needed = self.used + n
+        if needed > len(slots.meta):
+            size = power_of_two(needed)
+            meta = np.zeros((size, 8), dtype=np.int64)
+            meta[: self.used] = slots.meta[: self.used]
+            next_change = np.full(size, NEVER_US, dtype=np.int64)
+            next_change[: self.used] = slots.next_change[: self.used]
+            self.slots = slots = slots._replace(meta=meta, next_change=next_change)
+        if 2 * needed > len(slots.table):
+            self._rebuild_keys(slots.meta[: self.used, CAP] != GONE, power_of_two(2 * needed))
+        if 2 * (int(slots.counters[IDS]) + n) > len(self.known):
+            live = int(np.count_nonzero((self.known[:, SLOT] >= 0) & (self.known[:, TIME] >= oldest_us)))
+            table = empty_ids(power_of_two(4 * live + 2 * n))
+            slots.counters[IDS] = table_kernels.rebuild_ids(self.known, table, oldest_us)
+            self.known = table
+
+    def reserve_pending(self, n: int, oldest_us: int) -> None:
+        """Make room for ``n`` waiting labels; those that wait since before ``oldest_us`` may go."""
+        counters = self.slots.counters
+        if 2 * (int(counters[PENDING]) + n) > len(self.pending.id):
+            waiting = int(np.count_nonzero((self.pending.at != NEVER_US) & (self.pending.at >= oldest_us)))
+            table = empty_pending(power_of_two(4 * waiting + 2 * n))
+            counters[PENDING] = table_kernels.rebuild_pending(self.pending, table, oldest_us)
+            self.pending = table
+
+    def grow_arena(self) -> None:
+        """Pack the blocks into an arena of at least twice their size."""
+        room = int(ring_kernels.room_needed(self.slots))
+        largest = int(self.slots.meta[: self.used, CAP].max(initial=0))
+        arena = empty_arena(self._plan, 2 * (room + largest) + 1024)
+        ring_kernels.compact(self.slots, self.arena, arena)
+        self.arena = arena
+
+    def forget_idle(self, watermark_us: int) -> None:
+        """Drop old events of keys that nothing has touched, and keys left without any."""
+        before = self.slots.counters[FREE]
+        live = ring_kernels.evict_idle(self.slots, self.arena, watermark_us, self._plan.retention_us)
+        if self.slots.counters[FREE] == before:
+            return
+        if self._plan.has_text_keys:
+            self._text_slots = {key: slot for key, slot in self._text_slots.items() if live[slot]}
+        else:
+            self._rebuild_keys(live, len(self.slots.table))
+
+    def load(self, keys: NDArray[np.generic], counts: I64, t: I64, ids: I64, inputs: I64) -> None:
+        """Fill an empty memory: slot i is of ``keys[i]`` and has the next ``counts[i]`` events."""
+        self.reserve(len(keys), 0)
+        self.slots_of(keys)
+        self.slots.meta[: len(keys), COUNT] = counts
+        self.slots.meta[: len(keys), CAP] = 1
+        self.arena = empty_arena(self._plan, 2 * int(ring_kernels.room_needed(self.slots)) + 1024)
+        self.known = empty_ids(power_of_two(4 * len(t)))
+        ring_kernels.load(counts, t, ids, inputs, shape_of(self._plan), self.slots, self.arena, self.known)
+
+    def _rebuild_keys(self, live: NDArray[np.bool_], size: int) -> None:
+        table = np.full(size, -1, dtype=np.int32)
+        if not self._plan.has_text_keys:
+            table_kernels.rebuild_keys(self.slots, live, table)
+        self.slots = self.slots._replace(table=table)
