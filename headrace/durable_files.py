@@ -16,8 +16,13 @@ from headrace.errors import HeadraceError
 __all__ = ["new_folder", "write_file"]
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write or replace one file.
+
+    Args:
+        path: the file; its folder is made when absent.
+        data: the content.
+        sync: whether it must be on the disk on return; without, a crash of the machine may leave it torn.
 
     Raises:
         HeadraceError: the disk is full or the folder cannot be written; the old file is untouched.
@@ -28,9 +33,11 @@ def write_file(path: Path, data: bytes) -> None:
         with unfinished.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         unfinished.replace(path)
-        _sync(path.parent)
+        if sync:
+            _sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)

@@ -85,7 +85,9 @@ class CheckpointFolder:
         arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.tensors.items()}
         payload = safetensors.numpy.save(arrays, metadata)
         path = self._folder / f"epoch-{checkpoint.state.epoch:05d}.checkpoint"
-        write_file(path, MAGIC + hashlib.sha256(payload).digest() + payload)
+        # A kill of the process cannot tear it; a crash of the machine can, and the digest tells. Waiting for the disk
+        # would cost more than a small model's epoch.
+        write_file(path, MAGIC + hashlib.sha256(payload).digest() + payload, sync=False)
         for old in self._paths()[KEPT:]:
             old.unlink(missing_ok=True)
         return path
