@@ -26,6 +26,7 @@ __all__ = [
     "ensure_topics",
     "make_client",
     "partition_counts",
+    "patiently",
     "read_topic",
     "take",
     "translate",
@@ -86,11 +87,26 @@ def watermarks(client: Any, topic: str, partition: int, bootstrap: str) -> tuple
     Raises:
         UnavailableError: the broker does not answer.
     """
-    try:
-        first, end = client.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_S)
-    except KafkaException as error:
-        raise translate(error, bootstrap) from error
+    first, end = patiently(lambda: client.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_S), bootstrap)
     return int(first), int(end)
+
+
+def patiently(call: Callable[[], Any], bootstrap: str) -> Any:
+    """Ask the broker again while it elects leaders or loads its coordinator, as just after a topic was made.
+
+    Raises:
+        UnavailableError: it was not ready in ``ANSWER_S``, or refused.
+    """
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            trouble = error.args[0]
+            passing = trouble.retriable() or trouble.code() in _SETTLING
+            if not passing or time.monotonic() > deadline:
+                raise translate(error, bootstrap) from error
+            time.sleep(_SETTLE_PAUSE_S)
 
 
 def check_broker(settings: Settings) -> None:
@@ -221,6 +237,17 @@ _AWAY = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
     }
 )
+_SETTLING = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._WAIT_COORD,
+}
+"""Answers of a broker that has just made a topic or just started."""
+_SETTLE_PAUSE_S = 0.1
 _PASSING = _AWAY | {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR}
 """Errors a consumer recovers from by itself."""
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from headrace.errors import IntegrityError
-from headrace.kafka_clients import ANSWER_S, translate, watermarks
+from headrace.kafka_clients import ANSWER_S, patiently, translate, watermarks
 from streams.lateness import NO_TIME_US
 
 __all__ = ["SourceCommit", "read_commits", "write_commits"]
@@ -42,10 +42,8 @@ def read_commits(consumer: Any, topic: str, partitions: int, bootstrap: str) -> 
         UnavailableError: the broker does not answer.
         IntegrityError: a commit is not ours, or lies outside the topic.
     """
-    try:
-        stored = consumer.committed([TopicPartition(topic, number) for number in range(partitions)], ANSWER_S)
-    except KafkaException as error:
-        raise translate(error, bootstrap) from error
+    places = [TopicPartition(topic, number) for number in range(partitions)]
+    stored = patiently(lambda: consumer.committed(places, ANSWER_S), bootstrap)
     commits = []
     for place in stored:
         first, end = watermarks(consumer, topic, place.partition, bootstrap)
@@ -89,10 +87,7 @@ def write_commits(consumer: Any, topic: str, commits: Iterable[SourceCommit], bo
         places.append(TopicPartition(topic, commit.partition, commit.offset, metadata=text))
     if not places:
         return
-    try:
-        done = consumer.commit(offsets=places, asynchronous=False)
-    except KafkaException as error:
-        raise translate(error, bootstrap) from error
+    done = patiently(lambda: consumer.commit(offsets=places, asynchronous=False), bootstrap)
     for place in done:
         if place.error is not None:
             raise translate(place.error, bootstrap)

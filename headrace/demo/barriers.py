@@ -18,7 +18,7 @@ from headrace.contracts.control import ControllerStart, ControllerState, Operato
 from headrace.contracts.redis_keys import agents_progress_key, monitor_progress_key, progress_key
 from headrace.contracts.streams import ViewProgress
 from headrace.errors import UnavailableError
-from headrace.kafka_clients import consumer, end_offsets
+from headrace.kafka_clients import consumer, end_offsets, patiently
 from headrace.spec.project import Project
 from headrace.temporal_client import connect, controller_state, send_command
 
@@ -85,7 +85,7 @@ class Barriers:
         partitions = [TopicPartition(name, number) for name, number in ends]
 
         def done() -> bool:
-            committed = client.committed(partitions, timeout=10)
+            committed = patiently(lambda: client.committed(partitions, timeout=10), self.settings.kafka.bootstrap)
             return all(place.offset >= ends[place.topic, place.partition] for place in committed)
 
         try:
