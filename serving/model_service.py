@@ -64,6 +64,7 @@ class ModelService:
         self._matrix = FeatureMatrix(model)
         self._guard = TrialGuard(model.rollout.tripwires, self._tripped)
         self._entities = tuple({view.entity for view in model.views})
+        self._unit, self._time = model.routing_unit, model.events.time
 
     def predict(self, events: Sequence[RequestEvent], rows: Sequence[ViewRows] | str) -> list[Prediction]:
         """Answer each event and log it.
@@ -81,8 +82,7 @@ class ModelService:
                 f"model {self.model.name!r} has no version to answer with",
                 hint=self._follower.problem(self.model.name) or "train one: `headrace train` or `headrace retrain`",
             )
-        unit = self.model.routing_unit
-        routes = [route(loaded.routing, str(event.fields[unit])) for event in events]
+        routes = [route(loaded.routing, str(event.fields[self._unit])) for event in events]
         if isinstance(rows, str):
             return self._without_features(loaded.routing, events, routes, rows)
         return self._score(loaded, events, rows, routes)
@@ -146,15 +146,14 @@ class ModelService:
         number: int,
         scored: dict[str, Scored],
     ) -> PredictionRecord:
-        stream = self.model.events
         return PredictionRecord(
             model=self.model.name,
             prediction_id=f"{event.id}/{self._source}",
             event_id=str(event.id),
             event_us=event.time_us,
-            unit=str(event.fields[self.model.routing_unit]),
+            unit=str(event.fields[self._unit]),
             entities={entity: str(event.fields[entity]) for entity in self._entities},
-            event={**event.fields, stream.time: event.time_us},
+            event={**event.fields, self._time: event.time_us},
             features={
                 name: None if value != value else value  # NaN is null
                 for name, value in zip(self._matrix.names, inputs.tolist(), strict=True)

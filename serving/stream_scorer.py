@@ -6,6 +6,7 @@ An event is committed only after its prediction is in the log; after a crash it 
 prediction id. What the stream refuses is skipped here; the dead-letter topic has it.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -57,7 +58,9 @@ def run(settings: Settings, project: Project) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    StreamScorer(settings, project, stop).run()
+    scorer = StreamScorer(settings, project, stop)
+    gc.freeze()  # full collections need not look at what was imported
+    scorer.run()
     return 0
 
 
@@ -85,6 +88,8 @@ class StreamScorer:
         self._partitions: Mapping[str, int] = {}
         self.skipped = 0
         """Messages that are no event of their stream."""
+        self.scored = 0
+        """Predictions in the log."""
 
     def run(self) -> None:
         """Consume until ``stop``."""
@@ -108,6 +113,7 @@ class StreamScorer:
             parts.close()
             progress.close()
             reader.close()
+            _log.info("scoring stopped", scored=self.scored, skipped=self.skipped)
 
     def _score(
         self, messages: Sequence[Any], parts: ServingParts, reader: OnlineReader, progress: StreamProgress
@@ -122,7 +128,7 @@ class StreamScorer:
             rows = self._look_up(mine, service, reader)
             if rows is None:
                 return False
-            service.predict([item.event for item in mine], rows)
+            self.scored += len(service.predict([item.event for item in mine], rows))
         while not parts.log.flush(_FLUSH_S):
             if self._stop.is_set():
                 return False
