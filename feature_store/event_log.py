@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store.log_bounds import LogBounds
-from feature_store.offline_log import LogKind, log_folder, read_segment, segments_below
+from feature_store.offline_log import LogKind, log_folder, read_segment, segments, segments_below
 from feature_store.offline_tables import (
     ARRIVAL,
     LABEL_ARRIVAL,
@@ -21,7 +21,7 @@ from feature_store.offline_tables import (
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 
-__all__ = ["read_events", "read_labels"]
+__all__ = ["first_event_us", "read_events", "read_labels"]
 
 
 def read_events(
@@ -66,6 +66,17 @@ def read_events(
     if keep is not None:
         events = events.filter(keep)
     return _with_labels(events, stream, labels, read_labels(offline_dir, project, labels, within)) if labels else events
+
+
+def first_event_us(offline_dir: Path, project: Project, stream: EventStream) -> int | None:
+    """Time of the earliest event in the oldest segment of any partition; None while the log is empty."""
+    firsts = []
+    for folder in log_folder(offline_dir, project.name, LogKind.EVENTS, stream.name).glob("partition=*"):
+        for segment in segments(folder)[:1]:
+            times = read_segment(segment.path, [stream.time])[stream.time].cast(pa.int64())
+            if (earliest := pc.min(times).as_py()) is not None:
+                firsts.append(int(earliest))
+    return min(firsts, default=None)
 
 
 def read_labels(offline_dir: Path, project: Project, labels: LabelStream, within: LogBounds | None = None) -> pa.Table:

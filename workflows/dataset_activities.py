@@ -17,7 +17,7 @@ from workflows.activity_edge import activity_named, alive
 from workflows.activity_messages import SNAPSHOT_DATASET, Snapshot, SnapshotRequest
 from workflows.log_barrier import wait_until_durable
 
-__all__ = ["DatasetActivities", "shortage"]
+__all__ = ["DatasetActivities", "shortage", "test_span_us"]
 
 _LOG_WAIT_S = 60.0
 _log = get_logger(__name__)
@@ -42,7 +42,7 @@ class DatasetActivities:
     def _snapshot(self, project: Project, model: Model, at_us: int) -> Snapshot:
         policy = model.retrain
         matured_us = at_us - model.label.delay_us
-        split_us = matured_us - policy.test_us
+        split_us = matured_us - test_span_us(policy, self._matured_span_us(project, model, matured_us))
         try:
             train = self._build(project, model, split_us - policy.history_us, split_us, at_us)
             test = self._build(project, model, split_us, matured_us, at_us)
@@ -60,6 +60,12 @@ class DatasetActivities:
             shortage=lacking,
         )
 
+    def _matured_span_us(self, project: Project, model: Model, matured_us: int) -> int:
+        from feature_store.event_log import first_event_us
+
+        first_us = first_event_us(self._settings.offline_dir, project, model.events)
+        return 0 if first_us is None else max(0, matured_us - first_us)
+
     def _build(self, project: Project, model: Model, start_us: int, end_us: int, as_of_us: int) -> DatasetManifest:
         from feature_store.dataset import build_dataset  # numba takes a second, which every start would pay
 
@@ -71,6 +77,15 @@ class DatasetActivities:
             end_us=max(end_us, 1),
             as_of_us=as_of_us,
         )
+
+
+def test_span_us(policy: RetrainPolicy, matured_span_us: int) -> int:
+    """Length of the test window: the policy's, but never more than a third of a young history.
+
+    >>> test_span_us(RetrainPolicy(test="7d"), 9 * 86_400_000_000) // 86_400_000_000
+    3
+    """
+    return min(policy.test_us, matured_span_us // 3)
 
 
 def shortage(train: DatasetManifest, test: DatasetManifest, policy: RetrainPolicy) -> str:

@@ -123,8 +123,8 @@ def _first_is_there(replay: Replay) -> bool:
     if replay.record() is not None:
         return True
     state = replay.harness.controller.state()
-    if state is not None and state.rejected:
-        raise UnavailableError(f"the first model was refused: {state.history[-1]}", hint="see the worker's log")
+    if state is not None and state.retrains and state.phase != "retraining":
+        raise UnavailableError(f"there is no first model: {state.history[-1]}", hint="see the worker's log")
     return False
 
 
