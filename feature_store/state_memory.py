@@ -15,8 +15,6 @@ from feature_store.state_arrays import (
     IDS,
     KEY,
     PENDING,
-    SLOT,
-    TIME,
     USED,
     empty_arena,
     empty_ids,
@@ -94,7 +92,7 @@ class StateMemory:
         if 2 * needed > len(slots.table):
             self._rebuild_keys(slots.meta[: self.used, CAP] != GONE, power_of_two(2 * needed))
         if 2 * (int(slots.counters[IDS]) + n) > len(self.known):
-            live = int(np.count_nonzero((self.known[:, SLOT] >= 0) & (self.known[:, TIME] >= oldest_us)))
+            live = int(table_kernels.live_ids(self.known, oldest_us))
             table = empty_ids(power_of_two(4 * live + 2 * n))
             slots.counters[IDS] = table_kernels.rebuild_ids(self.known, table, oldest_us)
             self.known = table

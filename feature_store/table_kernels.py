@@ -28,6 +28,7 @@ __all__ = [
     "find_slots",
     "id_home",
     "id_place",
+    "live_ids",
     "pending_label",
     "rebuild_ids",
     "rebuild_keys",
@@ -97,6 +98,15 @@ def rebuild_keys(slots: Slots, live: NDArray[np.bool_], table: NDArray[np.int32]
             while table[place] >= 0:
                 place = (place + 1) & mask
             table[place] = slot
+
+
+@kernel
+def live_ids(known: I64, oldest_us: int) -> int:
+    """Entries not older than ``oldest_us``."""
+    live = 0
+    for place in range(known.shape[0]):
+        live += known[place, SLOT] >= 0 and known[place, TIME] >= oldest_us
+    return live
 
 
 @kernel
