@@ -111,6 +111,10 @@ class AsyncOnlineReader:
     async def close(self) -> None:
         if self._pump is not None:
             self._pump.cancel()
+        waiting, self._waiting = self._waiting, []
+        for _, waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(UnavailableError("the reader was closed"))
         await self._pool.disconnect()
 
     async def _send_waiting(self) -> None:

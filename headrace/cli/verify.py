@@ -31,12 +31,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="only this model")
     parser.add_argument("--sample", type=int, metavar="N", help="at most N predictions (and N keys with --online)")
     parser.add_argument("--online", action="store_true", help="check rows in Redis, not logged predictions")
+    parser.add_argument(
+        "--wait", type=float, default=60.0, metavar="S", help="wait so long for the stream (0: take what is there)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.epilog = "Exit code 1 when anything differs."
 
 
 def run(args: argparse.Namespace) -> int:
     settings, project = load_settings(), load_project(args.project)
+    if args.wait > 0:
+        _wait_for_stream(settings, project, args.wait)
     if args.online:
         parts = [_check_online(settings, project, args.sample or 1000)]
     else:
@@ -53,6 +58,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(found)
     return 1 if found["mismatches"] else 0
+
+
+def _wait_for_stream(settings: Settings, project: Project, timeout_s: float) -> None:
+    """Return when all that was published up to now is applied and in the offline log."""
+    from headrace.kafka_clients import end_offsets
+    from streams.progress import wait_applied
+
+    topics = [stream.name for stream in project.streams] + [labels.name for labels in project.labels]
+    wait_applied(settings, project, offsets=end_offsets(settings, topics), durable=True, timeout_s=timeout_s)
 
 
 def _check_predictions(settings: Settings, project: Project, model: Model, sample: int | None) -> dict[str, Any]:
@@ -136,8 +150,8 @@ def _show(found: dict[str, Any]) -> None:
     console = Console()
     for part in found["parts"]:
         table = Table(title=f"{part['rows']:,} {part['of']}, recomputed offline", title_justify="left")
-        table.add_column("feature")
-        for name in ("compared", "mismatches", "missing", "late data", "largest difference"):
+        table.add_column("feature", min_width=max(len(check["name"]) for check in part["features"]))
+        for name in ("compared", "mismatches", "missing", "late data", "largest"):
             table.add_column(name, justify="right")
         for check in part["features"]:
             counts = (check[name] for name in ("compared", "mismatches", "missing", "late"))
@@ -148,5 +162,6 @@ def _show(found: dict[str, Any]) -> None:
             console.print(f"not compared: {count:,} {reason}")
         for example in part["examples"]:
             where = f"{example['of']} at {format_us(example['at_us'])}: {example['feature']}"
-            console.print(f"{where} logged {example['logged']}, recomputed {example['recomputed']}", style="red")
+            text = f"{where} logged {example['logged']}, recomputed {example['recomputed']}"
+            console.print(text, style="red", soft_wrap=True)
     console.print(f"{found['compared']:,} values compared, {found['mismatches']:,} mismatches")

@@ -1,5 +1,6 @@
 """Feast's historical features from our log: what the kernels compute, and what Feast's own store would answer."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from feature_store.offline_tables import TIMESTAMP, feature_schema, feature_tabl
 from feature_store.plan import compile_view
 from feature_store.view_state import ViewState
 from headrace import EventStream, FeatureView, Float64, Int64, Project, String, count, mean
+from headrace.cli.main import main
 from headrace.config import RedisSettings, Settings
 from headrace.errors import DefinitionError, RejectedError
 
@@ -233,6 +235,23 @@ def test_applying_again_changes_nothing_and_the_plan_says_what_would(settings: S
     assert kinds(longer)["spend"] == "unchanged"
     names = {field.name for field in open_feast(settings, "cards").get_feature_view("spend").features}
     assert names == {"count_5m", "count_2h"}
+
+
+def test_the_command_shows_the_plan_and_registers_unless_asked_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+
+    assert main(["apply", "--dry-run"]) == 0
+    assert "5 new" in capsys.readouterr().out
+    assert main(["apply", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert {(change["name"], change["change"]) for change in plan} == {
+        ("customer_id", "new"), ("terminal_id", "new"), ("customer_activity", "new"), ("terminal_risk", "new"),
+        ("fraud", "new"),
+    }  # fmt: skip
+    assert main(["apply"]) == 0
+    assert "5 unchanged" in capsys.readouterr().out
 
 
 def test_an_entity_has_one_type_of_key(settings: Settings, tmp_path: Path) -> None:
