@@ -11,6 +11,7 @@ from headrace.clock import Clock
 from headrace.contracts.predictions import PredictionRecord
 from headrace.contracts.rollout import RolloutRecord
 from headrace.errors import UnavailableError
+from headrace.logging import get_logger
 from headrace.spec.model import Model
 from serving.feature_matrix import FeatureMatrix, ViewRows
 from serving.metrics import Metrics
@@ -22,6 +23,8 @@ from serving.score_along import AlongJob, ScoreAlong
 from serving.trial_guard import TrialGuard
 
 __all__ = ["ModelService", "Prediction"]
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +88,21 @@ class ModelService:
         routes = [route(loaded.routing, str(event.fields[self._unit])) for event in events]
         if isinstance(rows, str):
             return self._without_features(loaded.routing, events, routes, rows)
-        return self._score(loaded, events, rows, routes)
+        try:
+            matrix = self._matrix.fill(events, rows)
+        except Exception as error:  # request features are code of the project
+            _log.error("inputs cannot be put together", error=error, model=self.model.name)
+            return self._without_features(loaded.routing, events, routes, f"features unavailable: {error!r}")
+        return self._score(loaded, events, rows, matrix, routes)
 
     def _score(
-        self, loaded: Loaded, events: Sequence[RequestEvent], rows: Sequence[ViewRows], routes: Sequence[Route]
+        self,
+        loaded: Loaded,
+        events: Sequence[RequestEvent],
+        rows: Sequence[ViewRows],
+        matrix: npt.NDArray[np.float64],
+        routes: Sequence[Route],
     ) -> list[Prediction]:
-        matrix = self._matrix.fill(events, rows)
         last_us = max(event.time_us for event in events)
         scored: dict[str, Scored] = {}
         for version in dict.fromkeys(chosen.serves for chosen in routes):

@@ -228,6 +228,12 @@ def test_without_features_nobody_scores_and_the_answer_says_so(bench: Bench) -> 
     assert (set(bench.logged[0].features.values()), bench.logged[0].scores) == ({None}, {})
 
 
+def test_request_features_that_fail_are_a_flagged_fallback(bench: Bench) -> None:
+    answer = bench.serve(record()).predict([event()], [{}])[0].answer
+
+    assert (answer.score, answer.fallback) == (None, "features unavailable: KeyError('spending')")
+
+
 def test_a_batch_is_answered_row_by_row_like_single_events(bench: Bench) -> None:
     service = bench.serve(record(Stage.CANARY, share=0.5))
     events = [event(n, card=n) for n in range(20)]
