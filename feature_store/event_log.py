@@ -71,7 +71,7 @@ def read_events(
 def first_event_us(offline_dir: Path, project: Project, stream: EventStream) -> int | None:
     """Time of the earliest event in the oldest segment of any partition; None while the log is empty."""
     firsts = []
-    for folder in log_folder(offline_dir, project.name, LogKind.EVENTS, stream.name).glob("partition=*"):
+    for folder in log_folder(offline_dir, project.name, "events", stream.name).glob("partition=*"):
         for segment in segments(folder)[:1]:
             times = read_segment(segment.path, [stream.time])[stream.time].cast(pa.int64())
             if (earliest := pc.min(times).as_py()) is not None:
