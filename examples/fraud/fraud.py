@@ -80,7 +80,7 @@ fraud = Model(
         Calibration(max_error=0.02),
         Latency(p99_ms=10.0),
     ],
-    retrain=RetrainPolicy(history="28d", test="7d", cooldown="3d"),
+    retrain=RetrainPolicy(history="28d", test="7d", min_positives=20, cooldown="3d"),
     monitors=MonitorPolicy(window="1d", false_pages="1 per 30 days"),
     rollout=RolloutPolicy(shadow="1d", stages=(0.05, 0.25), bake="1d", probation="8d"),
 )
