@@ -148,9 +148,6 @@ class MonitorProcess:
             tick_us = tick_of(message)
             if tick_us is not None:
                 self._ticks.note(topic, partition, tick_us, message.offset())
-                if topic == PREDICTIONS.name:
-                    for watch in self._watches.values():
-                        watch.time.tick(partition, tick_us)
             elif topic == PREDICTIONS.name:
                 record = read_prediction(message.value() or b"")
                 if record.model in self._watches:

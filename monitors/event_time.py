@@ -1,7 +1,7 @@
 """How far event time has come on the prediction log, so that a window is closed once and with all its rows.
 
     partition 0   ──●──●────●──│              watermark = smallest of the partitions, each its newest event
-    partition 1   ──●───●──────────●─│        minus the bound for disorder, or the newest tick it carries
+    partition 1   ──●───●──────────●─│        minus the bound for disorder
     partition 2   ─────(idle)                 an idle partition does not hold the others back
 
 Ticks of other topics (ticks.py) and the wall clock raise it from outside, through ``reach``.
@@ -28,11 +28,9 @@ class EventTime:
 
     def observe(self, partition: int, event_us: int) -> None:
         """A record of a partition."""
-        self._raise(partition, event_us - self._disorder_us)
-
-    def tick(self, partition: int, until_us: int) -> None:
-        """The writer of a partition says that nothing before ``until_us`` follows."""
-        self._raise(partition, until_us)
+        mark_us = event_us - self._disorder_us
+        known_us = self._marks.get(partition)
+        self._marks[partition] = mark_us if known_us is None else max(known_us, mark_us)
 
     def advance(self, *, idle: Collection[int]) -> None:
         """Move the watermark to what the log itself shows.
@@ -63,7 +61,3 @@ class EventTime:
             self._marks.update({int(partition): mark for partition, mark in marks.items()})
         watermark_us = state["watermark_us"]
         self.watermark_us = watermark_us if isinstance(watermark_us, int) else None
-
-    def _raise(self, partition: int, mark_us: int) -> None:
-        known = self._marks.get(partition)
-        self._marks[partition] = mark_us if known is None else max(known, mark_us)

@@ -23,6 +23,8 @@ Array = NDArray[Any]
 GRACE_WINDOWS = 3
 """Windows a routing unit with a missing label is waited for."""
 UNKNOWN = -1
+MAX_SPARE = 500_000
+"""Labels kept for predictions that have not come; the oldest go first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,10 +99,10 @@ class LabelJoin:
     def __init__(self, *, segments: int, window_us: int, delay_us: int) -> None:
         self._window_us, self._delay_us = window_us, delay_us
         self.waiting = _nothing(segments)
-        # Labels nobody waited for yet: id, value, and the closing at which they came.
+        # Labels nobody waited for yet: id, value, and their number in order of arrival.
         self._spare = np.zeros((0, 3), np.int64)
         self._fresh: list[tuple[int, int]] = []
-        self._closings = 0
+        self._taken = 0
 
     def add_label(self, event_id: int, value: int) -> None:
         """A label became known; a later one for the same event replaces it."""
@@ -133,20 +135,21 @@ class LabelJoin:
         """For a snapshot."""
         kept = {f"waiting_{field.name}": getattr(self.waiting, field.name) for field in fields(Waiting)}
         fresh = np.array(self._fresh, np.int64).reshape(-1, 2)
-        return {**kept, "spare": self._spare, "fresh": fresh, "closings": np.array([self._closings])}
+        return {**kept, "spare": self._spare, "fresh": fresh, "taken": np.array([self._taken])}
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take up where a snapshot was made."""
         self.waiting = Waiting(**{field.name: arrays[f"waiting_{field.name}"] for field in fields(Waiting)})
         self._spare = arrays["spare"]
         self._fresh = [(int(event_id), int(value)) for event_id, value in arrays["fresh"]]
-        self._closings = int(arrays["closings"][0])
+        self._taken = int(arrays["taken"][0])
 
     def _apply_labels(self) -> None:
-        self._closings += 1
-        fresh = np.array([(*label, self._closings) for label in self._fresh], np.int64).reshape(-1, 3)
+        fresh = np.array(self._fresh, np.int64).reshape(-1, 2)
+        arrival = np.arange(self._taken, self._taken + len(fresh))
+        self._taken += len(fresh)
         self._fresh.clear()
-        known = np.concatenate([self._spare, fresh])
+        known = np.concatenate([self._spare, np.column_stack([fresh, arrival])])
         if not len(known):
             return
         # The newest label of an id is the last of its run after a stable sort.
@@ -158,8 +161,10 @@ class LabelJoin:
         self.waiting = replace(self.waiting, labels=labels)
         used = np.zeros(len(known), np.bool_)
         used[at[hit]] = True
-        # A label may overtake its prediction by a window or two, not for ever.
-        self._spare = known[~used & (known[:, 2] > self._closings - GRACE_WINDOWS)]
+        # In a catch-up labels are far ahead of predictions; many others are of events that nobody predicted.
+        spare = known[~used]
+        oldest = np.sort(spare[:, 2])[-MAX_SPARE] if len(spare) > MAX_SPARE else 0
+        self._spare = spare[spare[:, 2] >= oldest]
 
 
 def _group_numbers(units: Array, bases: Array) -> Array:

@@ -82,18 +82,21 @@ class ModelWatch:
 
     def due(self) -> Due | None:
         """What event time has reached, when that closes a window; None otherwise."""
-        self.time.advance(idle={partition for partition in self._partitions if self._has_rested(partition, IDLE_S)})
-        read_first = [self.model.label.name, DEPLOYMENTS.name]
+        idle = {partition for partition in self._partitions if self._has_rested(partition, IDLE_S)}
+        self.time.advance(idle=idle)
         ticked_us = self._ticked_us()
         if ticked_us is not None:
             self.time.reach(ticked_us)
-            read_first.append(PREDICTIONS.name)
-        if self._is_live and all(self._has_rested(partition, IDLE_S) for partition in self._partitions):
+        if self._is_live and len(idle) == len(self._partitions):
             self.time.reach(self._around.now_us() - self._disorder_us)
         reached_us = self.time.watermark_us
-        if reached_us is None or self.monitor.next_end_us(reached_us) is None:
+        if reached_us is None or not self.monitor.windows.may_close(reached_us):
             return None
-        return Due(reached_us=reached_us, read_first=tuple(read_first))
+        topics = [self.model.label.name, DEPLOYMENTS.name]
+        # Only when every partition has shown by its own records that it is past the window, nothing can be left in it.
+        if idle or ticked_us is not None:
+            topics.append(PREDICTIONS.name)
+        return Due(reached_us=reached_us, read_first=tuple(topics))
 
     def close_next(self, reached_us: int) -> WindowOutcome | None:
         """Close the oldest window that ended by ``reached_us``; None when none is left."""

@@ -70,8 +70,15 @@ class WindowBuffer:
         for base in np.unique(bases[~is_late]).tolist():
             self._open.setdefault(base, []).append(rows.take((bases == base) & ~is_late))
 
+    def may_close(self, reached_us: int) -> bool:
+        """Whether event time ``reached_us`` closes a window, or it is not known yet where windows begin."""
+        return not self.closed_until_us or self.closed_until_us + self._window_us <= reached_us
+
     def next_end_us(self, reached_us: int) -> int | None:
-        """End of the oldest window that event time ``reached_us`` closes; None when there is none."""
+        """End of the oldest window that event time ``reached_us`` closes; None when there is none.
+
+        The first call fixes where windows begin: with the oldest record, so everything there is must have been read.
+        """
         if not self.closed_until_us:
             reached = reached_us // self._window_us
             self.closed_until_us = min(min(self._open, default=reached), reached) * self._window_us

@@ -45,15 +45,6 @@ def test_when_all_are_idle_time_stands_still() -> None:
     assert time.watermark_us is None
 
 
-def test_a_tick_of_a_partition_needs_no_bound_for_disorder() -> None:
-    time = EventTime([0], disorder_us=50)
-    time.observe(0, 100)
-    time.tick(0, 100)
-    time.advance(idle=set())
-
-    assert time.watermark_us == 100
-
-
 def test_a_restored_clock_goes_on() -> None:
     time = EventTime([0, 1], disorder_us=5)
     time.observe(0, 100)

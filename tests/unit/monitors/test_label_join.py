@@ -1,6 +1,7 @@
 """Cohorts of equal age: joined by id in either order, judged when whole, given up on after a grace."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,13 +74,25 @@ def test_a_label_may_come_before_its_prediction() -> None:
     assert join.mature(HOUR + DELAY).whole.labels.tolist() == [1]
 
 
-def test_a_label_nobody_waits_for_is_forgotten() -> None:
+def test_labels_far_ahead_of_their_predictions_are_kept() -> None:
+    """A monitor that catches up reads all labels before it closes the first of many windows."""
     join = new_join()
     join.add_label(1, 1)
-    for closing in range(GRACE_WINDOWS + 1):
+    for closing in range(20):
         join.mature(closing)
+    join.add_predictions(rows([1], [7], 20))
 
-    assert len(join.arrays()["spare"]) == 0
+    assert join.mature(21 * HOUR + DELAY).whole.labels.tolist() == [1]
+
+
+def test_labels_nobody_waits_for_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitors.label_join.MAX_SPARE", 3)
+    join = new_join()
+    for event in (9, 8, 7, 6, 5):
+        join.add_label(event, 1)
+        join.mature(0)
+
+    assert join.arrays()["spare"][:, 0].tolist() == [5, 6, 7]
 
 
 def test_a_corrected_label_counts() -> None:
