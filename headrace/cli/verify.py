@@ -4,6 +4,7 @@ import argparse
 import heapq
 import itertools
 import json
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "run"]
 
+_PLAIN_WIDTH = 140
+"""Columns of a table that goes to a file or a pipe."""
 _BATCH = 20_000
 """Predictions recomputed together; they are held in memory."""
 
@@ -147,7 +150,7 @@ def _show(found: dict[str, Any]) -> None:
 
     from headrace.clock import format_us
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for part in found["parts"]:
         table = Table(title=f"{part['rows']:,} {part['of']}, recomputed offline", title_justify="left")
         table.add_column("feature", min_width=max(len(check["name"]) for check in part["features"]))
