@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from feast.feature_server import get_app
-from starlette.testclient import TestClient
 
 from feature_store.feast_registry import FeastRegistry, open_feast
 from headrace.config import Settings
@@ -30,7 +30,9 @@ def house(stack: Settings, tmp_path: Path, fresh_name: Callable[[str], str]) -> 
 
 
 @pytest.fixture
-def feast(house: House) -> Iterator[TestClient]:
+def feast(house: House) -> Iterator[httpx.Client]:
+    from starlette.testclient import TestClient  # warns when it is imported
+
     with TestClient(get_app(open_feast(house.settings, house.project.name))) as client:
         yield client
 
@@ -48,7 +50,7 @@ def by_name(answer: dict[str, Any]) -> dict[str, Any]:
         {"feature_service": "the model", "entities": ENTITIES, "full_feature_names": True},
     ],
 )
-def test_the_same_request_has_the_same_answer(house: House, feast: TestClient, request_body: dict[str, Any]) -> None:
+def test_the_same_request_has_the_same_answer(house: House, feast: httpx.Client, request_body: dict[str, Any]) -> None:
     if "feature_service" in request_body:
         request_body = {**request_body, "feature_service": house.model.name}
     theirs = feast.post("/get-online-features", json=request_body)
@@ -60,7 +62,7 @@ def test_the_same_request_has_the_same_answer(house: House, feast: TestClient, r
     assert ours.keys() == theirs.json().keys()
 
 
-def test_a_key_never_seen_has_feasts_values_and_times_under_an_honest_status(house: House, feast: TestClient) -> None:
+def test_a_key_never_seen_has_feasts_values_and_times_under_an_honest_status(house: House, feast: httpx.Client) -> None:
     request_body = {"features": ["spending:count_1d"], "entities": {"card": [99]}}
     theirs = by_name(feast.post("/get-online-features", json=request_body).json())["count_1d"]
     with house.serving() as ask:
