@@ -213,12 +213,23 @@ class World:
         self._stop = asyncio.Event()
         self._serving: Any = None
         if own_worker:
-            self._serving = asyncio.run_coroutine_threadsafe(
-                serve(self.client, self.activities.all(), self._stop), self._loop
-            )
+            self.start_worker()
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+
+    def start_worker(self) -> None:
+        self._stop = asyncio.Event()
+        self._serving = asyncio.run_coroutine_threadsafe(
+            serve(self.client, self.activities.all(), self._stop), self._loop
+        )
+
+    def stop_worker(self) -> None:
+        """As SIGTERM would."""
+        if self._serving is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._serving.result(30)
+            self._serving = None
 
     def lose_controller(self) -> None:
         """Terminate the controller, as an operator or a lost database would."""
@@ -230,9 +241,7 @@ class World:
 
     def close(self) -> None:
         self.lose_controller()
-        if self._serving is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._serving.result(30)
+        self.stop_worker()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self.store.close()
