@@ -13,6 +13,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.errors import RejectedError
 from headrace.manifest_file import read_manifest, write_manifest
 from headrace.spec.policies import TorchClassifier
 from trainers.checkpoint import EpochRecord
@@ -93,7 +94,19 @@ class RunFolder:
         return self.path / "lock"
 
     def write_job(self, job: TrainingJob) -> None:
-        """Write the job; a repeated attempt writes the same one."""
+        """Write the job; a repeated attempt writes the same one.
+
+        Raises:
+            RejectedError: the folder is of a run that trains something else.
+        """
+        if self.job_file.exists():
+            held = self.read_job()
+            if (held.model, held.dataset, held.trainer) != (job.model, job.dataset, job.trainer):
+                raise RejectedError(
+                    f"run folder {self.path} trains {held.model!r} on {held.dataset}, not {job.model!r} on {job.dataset}"
+                    " with this configuration",
+                    hint="give every run a folder of its own",
+                )
         self.path.mkdir(parents=True, exist_ok=True)
         write_manifest(self.job_file, job)
 

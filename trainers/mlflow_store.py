@@ -6,6 +6,7 @@ The import takes seconds and opening a new database some more, so both happen wh
 import contextlib
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class MlflowStore:
         # Read when mlflow is imported; it would report usage to its makers.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         if uri.startswith(_SQLITE):
-            Path(unquote(uri.removeprefix(_SQLITE))).parent.mkdir(parents=True, exist_ok=True)
+            _check_sqlite(Path(unquote(uri.removeprefix(_SQLITE))))
         from mlflow import MlflowClient
 
         # Importing mlflow sets its own loggers to INFO, and a new database tells every migration.
@@ -150,6 +151,22 @@ class MlflowStore:
         return bool(self._client.search_registered_models(f"name = '{model}'"))
 
 
+def _check_sqlite(path: Path) -> None:
+    """Fail at once where mlflow would try for two minutes."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version").fetchone()
+    except (sqlite3.Error, OSError) as error:
+        raise _away(error) from error
+
+
+def _away(error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"MLflow's store does not answer: {error}", hint="check mlflow.tracking_uri and the free disk space"
+    )
+
+
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     from mlflow.exceptions import MlflowException
@@ -161,6 +178,4 @@ def _translated() -> Iterator[None]:
         kind: type[HeadraceError] = RejectedError if error.error_code in _REFUSED else UnavailableError
         raise kind(f"MLflow: {error.message}", hint="`headrace models list` shows what is registered") from error
     except (SQLAlchemyError, OSError) as error:
-        raise UnavailableError(
-            f"MLflow's store does not answer: {error}", hint="check mlflow.tracking_uri and the free disk space"
-        ) from error
+        raise _away(error) from error

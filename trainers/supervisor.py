@@ -27,8 +27,10 @@ from trainers.progress import Progress, ProgressReader
 
 __all__ = ["supervise"]
 
-STALL_S = 180.0
-"""Longest time without a step: importing torch and reading a large data set take up to a minute on a slow disk."""
+START_S = 300.0
+"""Longest time to the first step: importing torch and reading a large data set take a minute on a slow disk."""
+STALL_S = 120.0
+"""Longest time between two lines of progress, STEPS_PER_REPORT steps apart."""
 POLL_S = 0.2
 STOP_S = 5.0
 """Time between asking the process group to end and killing it."""
@@ -39,6 +41,7 @@ def supervise(
     job: TrainingJob,
     *,
     beat: Callable[[Progress | None], None],
+    start_s: float = START_S,
     stall_s: float = STALL_S,
     poll_s: float = POLL_S,
 ) -> ModelManifest:
@@ -50,14 +53,18 @@ def supervise(
         folder: the run's folder, one per run.
         job: what to train.
         beat: called at every poll with the newest progress (None before the first); what it raises stops the child.
-        stall_s: seconds without a step after which the child is stopped.
+        start_s: seconds to the first step after which the child is stopped.
+        stall_s: the same between steps.
         poll_s: seconds between two polls.
 
     Raises:
         UnavailableError: the child was killed, stood still, or met a failure that may pass; try again.
+        RejectedError: the folder is of another run.
         HeadraceError: the child gave up for good; of the class it raised.
     """
     folder.write_job(job)
+    if folder.artifact.exists():
+        return LoadedModel.load(folder.artifact).manifest
     folder.failure_file.unlink(missing_ok=True)
     reader = ProgressReader(folder.progress_file)
     reader.read()  # what an earlier attempt wrote is not progress of this one
@@ -72,9 +79,10 @@ def supervise(
             beat(newest)
             if child.returncode is not None:
                 break
-            if time.monotonic() - moved > stall_s:
+            limit_s = start_s if newest is None else stall_s
+            if time.monotonic() - moved > limit_s:
                 raise UnavailableError(
-                    f"training in {folder.path} made no step for {stall_s:g} s"
+                    f"training in {folder.path} made no step for {limit_s:g} s"
                     f" (at step {newest.step if newest else 0}) and was stopped",
                     hint=f"it resumes from its newest checkpoint; its log is {folder.log_file}",
                 )

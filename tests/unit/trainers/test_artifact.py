@@ -170,6 +170,15 @@ def test_a_finished_run_is_not_trained_again(run: RunFolder) -> None:
     assert (run.artifact / WEIGHTS_FILE).stat().st_mtime_ns == before
 
 
+def test_a_folder_is_of_one_run(run: RunFolder, tmp_path: Path) -> None:
+    job = run.read_job()
+    run.write_job(dataclasses.replace(job, created_us=7))
+    run.write_job(job)
+
+    with pytest.raises(RejectedError, match="give every run a folder of its own"):
+        run.write_job(dataclasses.replace(job, trainer=dataclasses.replace(TINY, seed=7)))
+
+
 def test_one_process_at_a_time_trains_in_a_folder(run: RunFolder) -> None:
     import fcntl
 
