@@ -103,8 +103,8 @@ class RunFolder:
             held = self.read_job()
             if (held.model, held.dataset, held.trainer) != (job.model, job.dataset, job.trainer):
                 raise RejectedError(
-                    f"run folder {self.path} trains {held.model!r} on {held.dataset}, not {job.model!r} on {job.dataset}"
-                    " with this configuration",
+                    f"run folder {self.path} trains {held.model!r} on {held.dataset},"
+                    f" not {job.model!r} on {job.dataset} with this configuration",
                     hint="give every run a folder of its own",
                 )
         self.path.mkdir(parents=True, exist_ok=True)
