@@ -5,10 +5,12 @@ A signal starts the controller when it does not run, so no sender needs to know 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, RPCStatusCode
 
 from headrace.config import Settings
@@ -58,7 +60,9 @@ async def connect(settings: Settings) -> Client:
         UnavailableError: it does not answer.
     """
     try:
-        return await Client.connect(settings.temporal.address, namespace=settings.temporal.namespace)
+        return await Client.connect(
+            settings.temporal.address, namespace=settings.temporal.namespace, runtime=_quiet_runtime()
+        )
     except RuntimeError as error:
         raise UnavailableError(
             f"Temporal at {settings.temporal.address} does not answer",
@@ -114,6 +118,12 @@ def workflow_url(settings: Settings, workflow_id: str) -> str:
 def translate(error: RPCError, settings: Settings) -> HeadraceError:
     """One of ours for an error of the client library."""
     return UnavailableError(f"Temporal at {settings.temporal.address}: {error.status.name}: {error.message}")
+
+
+@cache
+def _quiet_runtime() -> Runtime:
+    """The process's one runtime; without this its native part prints every retry to stderr, in colour."""
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(TelemetryFilter("ERROR", "ERROR"))))
 
 
 async def _signal(client: Client, start: ControllerStart, name: str, message: Any) -> None:

@@ -36,6 +36,7 @@ RETRY_S = 2.0
 STICKY_S = 1.5
 """How long the server waits for a worker that may be dead before it asks another; its default is 10 s."""
 GRACE_S = 5.0
+HEALTH_S = 5.0
 
 _log = get_logger(__name__)
 
@@ -101,8 +102,28 @@ async def serve(client: Client, activities: Activities, stop: asyncio.Event) -> 
         )
         async with control, training:
             _log.info("worker ready", queues=f"{CONTROL_QUEUE},{GPU_QUEUE}")
-            await stop.wait()
+            await _until(stop, client)
             _log.info("worker stops")
+
+
+async def _until(stop: asyncio.Event, client: Client) -> None:
+    """Wait for ``stop``; the workers themselves say nothing when the server goes away and comes back."""
+    was_there = True
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), HEALTH_S)
+            return
+        is_there = await _answers(client)
+        if is_there is not was_there:
+            (_log.info if is_there else _log.warning)("Temporal is back" if is_there else "Temporal does not answer")
+        was_there = is_there
+
+
+async def _answers(client: Client) -> bool:
+    try:
+        return await client.service_client.check_health(timeout=timedelta(seconds=HEALTH_S))
+    except RPCError:
+        return False
 
 
 async def ensure_search_attributes(client: Client, settings: Settings) -> None:
