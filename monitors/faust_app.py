@@ -6,6 +6,7 @@ server is on by default.
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ __all__ = ["ControlAgents", "Handler"]
 
 Handler = Callable[[bytes], Awaitable[None]]
 RETRY_S = 1.0
+SESSION_S = 10.0
+"""After a kill the next process waits this long for the broker to give the dead one up; Faust's default is 60."""
 _log = get_logger(__name__)
 
 
@@ -35,6 +38,8 @@ class ControlAgents:
     """
 
     def __init__(self, settings: Settings, name: str, handlers: Mapping[Topic, Handler]) -> None:
+        for talkative in ("faust", "mode"):
+            logging.getLogger(talkative).setLevel(logging.WARNING)
         self._app = faust.App(
             name,
             broker=[f"kafka://{address}" for address in settings.kafka.bootstrap.split(",")],
@@ -46,6 +51,8 @@ class ControlAgents:
             topic_disable_leader=True,
             consumer_auto_offset_reset="earliest",
             broker_commit_interval=0.5,
+            broker_session_timeout=SESSION_S,
+            broker_heartbeat_interval=SESSION_S / 3,
             loop=asyncio.get_running_loop(),
         )
         self._topics: dict[str, Any] = {}
@@ -90,7 +97,7 @@ async def _until_done(topic: str, offset: int, handler: Handler, value: bytes) -
         try:
             return await handler(value)
         except IntegrityError as error:
-            _log.error("message refused", error=error, topic=topic, offset=offset)
+            _log.warning("message refused", topic=topic, offset=offset, reason=error.args[0])
             return None
         except HeadraceError as error:
             if tries == 0 or not error.retryable:

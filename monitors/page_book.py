@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from headrace.contracts.monitoring import Incident, IncidentState
 from monitors.sinks import PageAction
 
-__all__ = ["PageEntry", "due_action", "entry_name", "note"]
+__all__ = ["PageEntry", "due_action", "entry_name", "is_pageable", "note", "with_latest"]
 
 _ACTION_OF = {
     IncidentState.CONFIRMED: PageAction.TRIGGER,
@@ -35,6 +35,20 @@ class PageEntry:
 def entry_name(incident: Incident) -> str:
     """Name of the incident's entry; the next incident under the same key opens at another time."""
     return f"{incident.dedup_key}:{incident.opened_us}"
+
+
+def is_pageable(incident: Incident, entry: PageEntry | None) -> bool:
+    """Whether pagers may ever have to hear of this state: a page, or something about an incident that is one."""
+    return incident.state is IncidentState.CONFIRMED or (entry is not None and incident.state in _ACTION_OF)
+
+
+def with_latest(entry: PageEntry | None, incident: Incident) -> PageEntry:
+    """The entry that also knows of this state; an incident only goes forward."""
+    if entry is None:
+        return PageEntry(incident=incident, latest=incident)
+    order = list(_ACTION_OF)
+    is_forward = order.index(incident.state) >= order.index(entry.latest.state)
+    return replace(entry, latest=incident) if is_forward else entry
 
 
 def due_action(incident: Incident, entry: PageEntry | None) -> PageAction | None:

@@ -16,7 +16,7 @@ from headrace.logging import get_logger
 from headrace.spec.project import Project
 from monitors.agent_store import AgentStore
 from monitors.delivery import Courier, deliver
-from monitors.page_book import PageEntry, due_action, entry_name, note
+from monitors.page_book import due_action, entry_name, is_pageable, note, with_latest
 from monitors.report_process import report_path, run_report
 from monitors.sinks import PageAction, sinks_of
 
@@ -62,11 +62,10 @@ class PageDesk:
     async def take(self, incident: Incident) -> None:
         """See to it that everybody who must know this state of an incident does."""
         entry = await self._store.page(incident.model, entry_name(incident))
-        if due_action(incident, entry) is None:
+        if not is_pageable(incident, entry):
             return
         # Remembered before anything is sent, so that a kill does not lose the page.
-        known = PageEntry(incident=incident, latest=incident) if entry is None else replace(entry, latest=incident)
-        await self._store.save_page(incident.model, entry_name(incident), known)
+        await self._store.save_page(incident.model, entry_name(incident), with_latest(entry, incident))
         before = self._lines.get(incident.dedup_key)
         task = asyncio.create_task(self._after(before, incident))
         self._lines[incident.dedup_key] = task
@@ -117,6 +116,8 @@ class PageDesk:
         told = await deliver(
             action, incident, self._sinks, self._fallback, self._courier, done=tuple(done), **self._backoff
         )
+        # Read again: while sinks were told, the incident may have gone on.
+        entry = await self._store.page(incident.model, name)
         written = note(entry, incident, action, told, len(self._sinks))
         if action is PageAction.TRIGGER:
             written = replace(written, incident=incident)
@@ -138,6 +139,7 @@ class PageDesk:
         )
         if not made:
             return incident
-        reported = replace(incident, report_url=str(out))
-        await self._publish(reported)
-        return reported
+        entry = await self._store.page(incident.model, entry_name(incident))
+        newest = entry.latest if entry is not None else incident  # it may have ended while the report was made
+        await self._publish(replace(newest, report_url=str(out)))
+        return replace(incident, report_url=str(out))

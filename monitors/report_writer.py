@@ -7,6 +7,7 @@ from headrace.config import Settings
 from headrace.contracts.codec import decode
 from headrace.contracts.monitoring import DATA_CAUSES, WindowReport
 from headrace.contracts.topics import DRIFT
+from headrace.errors import IntegrityError
 from headrace.kafka_clients import read_topic
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
@@ -32,7 +33,10 @@ class ReportWriter:
         self._until_us: dict[str, int] = {}
         """Model -> end of its newest published window."""
         for message in read_topic(settings, DRIFT.name):
-            report = decode(message.value(), WindowReport)
+            try:
+                report = decode(message.value() or b"", WindowReport)
+            except IntegrityError:
+                continue  # somebody else's bytes; the agents say so
             self._until_us[report.model] = max(report.until_us, self._until_us.get(report.model, 0))
 
     def write(self, outcome: WindowOutcome, reference: Reference | None) -> None:

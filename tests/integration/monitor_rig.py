@@ -17,7 +17,7 @@ from headrace.contracts.monitoring import Incident, WindowReport
 from headrace.contracts.redis_keys import agents_progress_key, monitor_progress_key
 from headrace.contracts.rollout import RolloutChange, RolloutRecord, Stage
 from headrace.contracts.streams import WATERMARK_HEADER
-from headrace.contracts.topics import ALERTS, CONTROL_TOPICS, DEPLOYMENTS, DRIFT, PREDICTIONS
+from headrace.contracts.topics import ALERTS, CONTROL_TOPICS, DEPLOYMENTS, DRIFT, PREDICTIONS, Topic
 from headrace.kafka_clients import ensure_topics, partition_counts, read_topic
 from headrace.kafka_sender import Sender
 from headrace.spec.model import Model
@@ -84,17 +84,14 @@ class Rig:
 
     def reports(self) -> list[WindowReport]:
         """Reports of this model on the topic, in order, without the paths of samples."""
-        found = [decode(message.value(), WindowReport) for message in read_topic(self.settings, DRIFT.name)]
         return [
-            dataclasses.replace(report, reference_path="", current_path="")
-            for report in found
-            if report.model == self.model.name
+            dataclasses.replace(decode(value, WindowReport), reference_path="", current_path="")
+            for value in self._mine(DRIFT)
         ]
 
     def incidents(self) -> list[Incident]:
         """Incidents of this model on the topic, in order."""
-        found = [decode(message.value(), Incident) for message in read_topic(self.settings, ALERTS.name)]
-        return [incident for incident in found if incident.model == self.model.name]
+        return [decode(value, Incident) for value in self._mine(ALERTS)]
 
     def closed(self, number: int) -> None:
         """Wait until the monitor has closed the hour ``number``."""
@@ -130,6 +127,11 @@ class Rig:
             env={**base, **named},
             stdin=subprocess.DEVNULL,
         )
+
+    def _mine(self, topic: Topic) -> list[bytes]:
+        """Messages whose key carries this model's name; the topic is everybody's."""
+        name = self.model.name.encode()
+        return [message.value() for message in read_topic(self.settings, topic.name) if name in (message.key() or b"")]
 
     def _progress(self, key: str, name: str) -> int:
         client = redis.Redis.from_url(self.settings.redis.url)
