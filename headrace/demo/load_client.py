@@ -76,20 +76,31 @@ class _Asker:
         started = time.perf_counter()
         answer, error = None, ""
         try:
-            if self.connection is None:
-                self.connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
-            self.connection.request("POST", self.path, body, {"content-type": "application/json"})
-            response = self.connection.getresponse()
-            data = response.read()
-            if response.status == http.client.OK:
+            status, data = self._exchange(body)
+            if status == http.client.OK:
                 answer = json.loads(data)
             else:
-                error = f"{response.status}: {data[:200]!r}"
+                error = f"{status}: {data[:200]!r}"
         except (OSError, http.client.HTTPException, ValueError) as problem:
             error = repr(problem)
             self.connection = None
         self.counts.add(answer, error, (time.perf_counter() - started) * 1e3)
         return answer
+
+    def _exchange(self, body: str) -> tuple[int, bytes]:
+        if self.connection is not None:
+            try:
+                return self._once(self.connection, body)
+            except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+                # The server closed the idle connection, as any may; the request never reached it.
+                self.connection.close()
+        self.connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
+        return self._once(self.connection, body)
+
+    def _once(self, connection: http.client.HTTPConnection, body: str) -> tuple[int, bytes]:
+        connection.request("POST", self.path, body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
 
 
 def main() -> int:

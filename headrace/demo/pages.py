@@ -46,6 +46,6 @@ def _page(message: dict[str, object]) -> Page:
     return Page(
         action=str(body.get("event_action", "")),
         dedup_key=str(body.get("dedup_key", "")),
-        text=f"pager: {body.get('event_action', '')} {payload.get('summary', '')}".strip(),
+        text=f"pager: {body.get('event_action', '')} {payload.get('summary') or body.get('dedup_key', '')}",
         at_us=parse_us(moment) if moment else 0,
     )
