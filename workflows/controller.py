@@ -42,7 +42,7 @@ _MODEL = SearchAttributeKey.for_keyword("ModelName")
 _STAGE = SearchAttributeKey.for_keyword("Stage")
 _REASON = SearchAttributeKey.for_keyword("Reason")
 
-_QUIET = timedelta(seconds=0.5)
+_QUIET = timedelta(seconds=0.2)
 """An alert storm is over when nothing came for so long (wall clock) ..."""
 _STORM_LOOKS = 10
 """... and is cut off after so many arrivals."""
@@ -69,7 +69,6 @@ class ModelController:
     async def run(self, start: ControllerRun) -> None:
         workflow.upsert_search_attributes([_MODEL.value_set(start.model)])
         await self._learn()
-        await self._adopt_rollout()
         while True:
             self._settle()
             self._show()
@@ -136,7 +135,7 @@ class ModelController:
         if self._rollout is not None and (fresh or tripped):
             evidence = next((seen.evidence for seen in reversed(fresh) if seen.evidence is not None), None)
             await self._rollout.tell(SIGNAL_OBSERVE, replace((fresh or waiting)[-1], evidence=evidence))
-        elif tripped:
+        elif tripped or (fresh and self._is_trial_unwatched()):
             await self._learn()
 
     async def _outlast_storm(self) -> None:
@@ -217,17 +216,18 @@ class ModelController:
 
     async def _roll_out(self, version: str, reason: str, *, by: str, override: bool = False) -> None:
         record = self._memory.record
-        if record is None or record.champion == version:
-            self._tell(f"no rollout of {version}: " + ("it is the champion" if record else "there is no champion"))
+        if record is None or record.champion == version or self._rollout is not None:
+            why = "there is no champion" if record is None else "it is the champion"
+            self._tell(f"no rollout of {version}: {why if self._rollout is None else 'another one is in flight'}")
             return
         self._memory = minds.rollout_started(self._memory, version, reason)
         # The epoch makes the id unique for ever, even for a version that is tried twice.
         await self._launch(f"{version}-e{record.epoch}", version, reason, by=by, override=override)
 
     async def _adopt_rollout(self) -> None:
-        """Go on with a rollout whose controller was lost: the record says everything about it."""
+        """Go on with a rollout that lost its controller, or never had one: the record says everything about it."""
         record = self._memory.record
-        if record is None or record.stage is Stage.STEADY:
+        if self._rollout is not None or record is None or record.stage is Stage.STEADY:
             return
         trial = record.champion if record.stage is Stage.PROBATION else record.challenger
         self._tell(f"found {record.stage} of {trial}, going on")
@@ -258,11 +258,11 @@ class ModelController:
         self._rollout = None
         try:
             result = await child.result()
-        except ChildWorkflowError as error:
+        except ChildWorkflowError as error:  # taken up again with the next observation
             self._tell(f"rollout failed: {_root_message(error)}")
-        else:
-            policy = self._known().retrain
-            self._memory = minds.rollout_ended(self._memory, result, policy, override=child.start.override)
+            return
+        policy = self._known().retrain
+        self._memory = minds.rollout_ended(self._memory, result, policy, override=child.start.override)
         await self._learn()
 
     # -- people
@@ -327,13 +327,19 @@ class ModelController:
             self._tell(f"definitions cannot be read, the old ones stay: {_root_message(error)}")
             return
         self._memory = minds.record_read(self._memory, self._known().record)
+        await self._adopt_rollout()
 
     def _known(self) -> ModelBrief:
         assert self._brief is not None, "read before anything is decided"
         return self._brief
 
     def _is_busy(self) -> bool:
-        return self._retraining is not None or self._rollout is not None or self._memory.candidate is not None
+        in_flight = (self._retraining, self._rollout, self._memory.candidate)
+        return any(child is not None for child in in_flight) or self._is_trial_unwatched()
+
+    def _is_trial_unwatched(self) -> bool:
+        record = self._memory.record
+        return self._rollout is None and record is not None and record.stage is not Stage.STEADY
 
     def _flight(self) -> Flight:
         return Flight(

@@ -76,18 +76,17 @@ def test_a_person_retrains_steers_and_goes_back(world: World, call: Call) -> Non
     assert (world.record().champion, world.record().written_by) == ("v1", "ben")
 
 
-@pytest.mark.parametrize(
-    "words", [("promote",), ("pause",), ("approve",), ("rollback",), ("override", "--version", "v1")], ids=" ".join
-)
 def test_what_is_not_possible_is_refused_in_one_sentence(
-    world: World, call: Call, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+    world: World, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("rollout", *words) == 1
-    assert "no champion yet" in capsys.readouterr().err
+    for words in (("promote",), ("pause",), ("approve",), ("rollback",), ("override", "--version", "v1")):
+        assert call("rollout", *words) == 1
+        assert "no champion yet" in capsys.readouterr().err
     world.first_model()
+    for words in (("promote",), ("pause",), ("approve",), ("rollback",), ("override", "--version", "v1")):
+        assert call("rollout", *words) == 1
+        assert world.model in capsys.readouterr().err
 
-    assert call("rollout", *words) == 1
-    assert world.model in capsys.readouterr().err
     assert world.kinds() == ["champion"]
 
 

@@ -77,7 +77,6 @@ GOOD = ArmEvidence(
     loss_sum=-4.0,
     loss_sum_sq=2.0,
 )
-EMPTY = ArmEvidence()
 UNJUDGEABLE = ArmEvidence(units=4000, events=8000)
 """Plenty of units, and not one of them flagged by anybody."""
 FLOOD = replace(GOOD, flagged_challenger=4000, flagged_only_challenger=3930)
