@@ -45,6 +45,7 @@ class ControlAgents:
             broker=[f"kafka://{address}" for address in settings.kafka.bootstrap.split(",")],
             broker_credentials=_credentials(settings.kafka.client_config),
             store="memory://",
+            datadir=str(settings.state_dir / "agents"),  # otherwise a folder in the working directory
             web_enabled=False,
             autodiscover=False,
             topic_allow_declare=False,

@@ -22,7 +22,7 @@ METHOD = "psi"
 
 def make_report(reference: Path, current: Path, out: Path, *, threshold: float) -> int:
     """Compare two Parquet samples column by column and write the HTML; returns the number of drifted columns."""
-    os.environ["DO_NOT_TRACK"] = "1"
+    os.environ.update(DO_NOT_TRACK="1")  # any value turns telemetry off
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
