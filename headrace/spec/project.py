@@ -1,8 +1,11 @@
 """A project: all definitions found in a folder's Python files."""
 
+import ast
 import hashlib
 import importlib.util
+import inspect
 import sys
+import textwrap
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,7 +95,7 @@ def load_project(path: Path | str) -> Project:
 def fingerprint(*definitions: object) -> str:
     """Version of definitions by content: twelve hex digits that change when any of them changes.
 
-    A function counts by its compiled code and constants.
+    A function counts by its source, comments and layout left out; what it calls does not count.
     """
     return hashlib.sha256(repr([_plain(item) for item in definitions]).encode()).hexdigest()[:12]
 
@@ -104,14 +107,17 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if hasattr(value, "items"):
         return sorted((str(key), _plain(item)) for key, item in value.items())
-    code = getattr(value, "__code__", None)
-    if code is not None:
-        return (
-            value.__name__,
-            code.co_code.hex(),
-            [_plain(item) for item in code.co_consts if item is not None],
-        )
-    return repr(value)
+    return _source(value) if callable(value) and not isinstance(value, type) else repr(value)
+
+
+def _source(function: Any) -> str:
+    """A function's source without comments and layout; the same on every Python, which its bytecode is not."""
+    try:
+        return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    except (OSError, TypeError, SyntaxError) as error:
+        raise ConfigError(
+            f"the source of {function!r} cannot be read: {error}", hint="define it with def, in a file of the project"
+        ) from error
 
 
 def _import(file: Path) -> Any:
