@@ -245,8 +245,8 @@ class World:
         self._thread.join(10)
         self.store.close()
 
-    def send(self, window: int, **seen: Any) -> None:
-        observation = Observation(model=self.model, window=window, at_us=NOON_US + window * DAY_US, **seen)
+    def send(self, window: int, *, at_us: int = 0, **seen: Any) -> None:
+        observation = Observation(model=self.model, window=window, at_us=at_us or NOON_US + window * DAY_US, **seen)
         self.wait(send_observation(self.client, self._start, observation))
 
     def day(self, arm: ArmEvidence | None = None, *, served: ArmEvidence | None = None, **seen: Any) -> ControllerState:
