@@ -64,6 +64,7 @@ class ModelController:
         self._rollout: RolloutChild | None = None
         self._waits_for = Wait.NOTHING
         self._shown_phase = ""
+        self._shown_links: dict[str, str] = {}
 
     @workflow.run
     async def run(self, start: ControllerRun) -> None:
@@ -182,6 +183,7 @@ class ModelController:
             result_type=RetrainResult,
             static_summary=f"{start.model}: {reason}"[:200],
             search_attributes=self._attributes(reason),
+            memo={"reason": reason, **self._known().links},
         )
 
     async def _conclude_retraining(self, child: workflow.ChildWorkflowHandle[object, RetrainResult]) -> None:
@@ -252,7 +254,7 @@ class ModelController:
                 resume=resume,
             )
         )
-        await self._rollout.launch(self._attributes(reason))
+        await self._rollout.launch(self._attributes(reason), {"reason": reason, **self._known().links})
 
     async def _conclude_rollout(self, child: RolloutChild) -> None:
         self._rollout = None
@@ -326,6 +328,9 @@ class ModelController:
                 raise
             self._tell(f"definitions cannot be read, the old ones stay: {_root_message(error)}")
             return
+        if self._known().links != self._shown_links:
+            self._shown_links = self._known().links
+            workflow.upsert_memo(self._shown_links)
         self._memory = minds.record_read(self._memory, self._known().record)
         await self._adopt_rollout()
 

@@ -19,8 +19,8 @@ class RolloutChild:
         """Newest window it has acted upon; None before its first report."""
         self._handle: workflow.ChildWorkflowHandle[object, RolloutResult] | None = None
 
-    async def launch(self, attributes: TypedSearchAttributes) -> None:
-        """Start the workflow."""
+    async def launch(self, attributes: TypedSearchAttributes, memo: dict[str, str]) -> None:
+        """Start the workflow, with what Temporal's page shows of it."""
         start = self.start
         while self._handle is None:
             try:
@@ -31,6 +31,7 @@ class RolloutChild:
                     result_type=RolloutResult,
                     static_summary=f"{start.model} {start.version}: {start.reason}"[:200],
                     search_attributes=attributes,
+                    memo=memo,
                 )
             except WorkflowAlreadyStartedError:  # the child of a terminated controller, which is still being ended
                 await workflow.sleep(1)

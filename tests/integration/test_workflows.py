@@ -312,13 +312,15 @@ def test_the_page_in_temporal_says_where_it_stands(make_world: Make) -> None:
     world.first_model()
     world.drift()
 
-    async def describe() -> object:
-        handle = world.client.get_workflow_handle(f"model/{world.model}")
-        listed = [item async for item in world.client.list_workflows(f'ModelName = "{world.model}"')]
-        return await handle.describe(), listed
+    async def describe(workflow_id: str) -> tuple[dict[str, object], dict[str, object]]:
+        described = await world.client.get_workflow_handle(workflow_id).describe()
+        return {pair.key.name: pair.value for pair in described.typed_search_attributes}, dict(await described.memo())
 
-    described, _ = world.wait(describe())  # type: ignore[misc]  # two values
-    attributes = {pair.key.name: pair.value for pair in described.typed_search_attributes}
-    assert attributes["ModelName"] == world.model
-    assert attributes["Stage"] == "rolling_out"
-    assert world.state().links["controller"].endswith(world.model)
+    attributes, memo = world.wait(describe(f"model/{world.model}"))
+    assert (attributes["ModelName"], attributes["Stage"]) == (world.model, "rolling_out")
+    assert memo == {"controller": f"http://ui/{world.model}"}
+    attributes, memo = world.wait(describe(f"retrain/{world.model}/2"))
+    assert (attributes["Reason"], attributes["Stage"]) == ("drift in tx_amount", "register")
+    assert memo["reason"] == "drift in tx_amount"
+    attributes, _ = world.wait(describe(f"rollout/{world.model}/{world.record().rollout_id}"))
+    assert (attributes["ModelName"], attributes["Stage"]) == (world.model, "shadow")
