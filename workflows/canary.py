@@ -5,8 +5,9 @@ Four guardrails, the first three sharing the policy's ``alpha`` evenly:
 ===========  ====================================================  ==================================================
 guardrail    harm                                                  test
 ===========  ====================================================  ==================================================
-flags_up     challenger flags ``score_shift`` times as much        paired betting e-process on flagged events
-flags_down   challenger flags ``score_shift`` times less           the same with the arms exchanged
+flags_up     challenger flags ``score_shift`` times as much        paired betting e-process on flagged events, and
+             as the champion, and as ``expected_share``            a likelihood ratio against the expected share
+flags_down   ``score_shift`` times less than both                  the same with the arms exchanged
 loss         mean log loss rises by more than ``loss_margin``      asymptotic confidence sequence, one-sided
 failures     ``max_exceptions`` scores missing or not finite       none; a tripwire
 ===========  ====================================================  ==================================================
@@ -21,6 +22,11 @@ is an e-process, and so is its mean over b: it exceeds 1/alpha with probability 
 (Ville 1939; Waudby-Smith & Ramdas 2024, *Estimating means of bounded random variables by betting*, JRSS-B 86(1)).
 For s = 1 it is the sequential McNemar test on discordant pairs; for arms that never agree, the conditional
 binomial test of Lindon & Malek 2022 (*Anytime-valid inference for multinomial count data*, NeurIPS).
+A champion that drift has silenced flags nothing, and any successor flags infinitely more. Harm therefore also needs
+the challenger's own rate p beyond ``score_shift`` times the policy's ``expected_share``, say beyond q0: the likelihood
+ratio (q/q0)^flags ((1-q)/(1-q0))^rest, averaged over rates q beyond q0, is an e-process for "p is not beyond q0"
+(Wald 1945; Robbins 1970). Both must speak for harm, so alpha holds; either may speak against it, at half of alpha each.
+
 Events of one routing unit are not independent: counts are deflated by events per unit before they are used, as if
 all flags of a unit were one.
 
@@ -46,6 +52,9 @@ _TUNED_TO_UNITS = 20
 
 _BETS = tuple((k + 0.5) / 24 for k in range(24))
 """Shares of the wealth that are bet, evenly: the best one depends on the unknown rates."""
+
+_STEPS = tuple(0.9 * 0.7**k for k in range(14))
+"""How far beyond the edge the tried flag rates lie, as shares of what is left there; finer close to the edge."""
 
 _Z80 = 0.8416
 """Standard normal quantile of 80 %, for stated power."""
@@ -94,8 +103,8 @@ def judge(evidence: ArmEvidence, policy: RolloutPolicy) -> tuple[Guardrail, ...]
     """All guardrails on the evidence so far."""
     alpha = policy.alpha / 3
     return (
-        _flags("flags_up", evidence, policy.score_shift, alpha, upward=True),
-        _flags("flags_down", evidence, policy.score_shift, alpha, upward=False),
+        _flags("flags_up", evidence, policy, alpha, upward=True),
+        _flags("flags_down", evidence, policy, alpha, upward=False),
         _loss(evidence, policy, alpha),
         _failures(evidence, policy.tripwires.max_exceptions),
     )
@@ -124,7 +133,8 @@ def detectable(policy: RolloutPolicy, units: int, *, flagged_share: float = 0.01
     return Detectable(flag_factor=round(high, 2) if noticeable else None, loss_increase=policy.loss_margin + width)
 
 
-def _flags(name: str, evidence: ArmEvidence, shift: float, alpha: float, *, upward: bool) -> Guardrail:
+def _flags(name: str, evidence: ArmEvidence, policy: RolloutPolicy, alpha: float, *, upward: bool) -> Guardrail:
+    shift = policy.score_shift
     limit = shift if upward else 1 / shift
     if not evidence.units:
         return Guardrail(name=name, finding=Finding.UNDECIDED, limit=limit, detail="nothing was scored by both yet")
@@ -133,16 +143,17 @@ def _flags(name: str, evidence: ArmEvidence, shift: float, alpha: float, *, upwa
     only_champion = evidence.flagged_only_champion * deflate
     both = (evidence.flagged_challenger - evidence.flagged_only_challenger) * deflate
     more, less = (only_challenger, only_champion) if upward else (only_champion, only_challenger)
-    log_harm = _log_wealth(more, less, both, shift)
-    log_safe = _log_wealth(less, more, both, 1 / shift)
-    threshold = math.log(1 / alpha)
+    flags, edge = evidence.flagged_challenger * deflate, limit * policy.expected_share
+    rest = max(evidence.events * deflate - flags, 0.0)
+    log_harm = min(_log_wealth(more, less, both, shift), _log_ratio(flags, rest, edge, above=upward))
+    log_safe = max(_log_wealth(less, more, both, 1 / shift), _log_ratio(flags, rest, edge, above=not upward))
     champion, challenger = evidence.flagged_champion, evidence.flagged_challenger
     return Guardrail(
         name=name,
-        finding=_finding(harm=log_harm >= threshold, safe=log_safe >= threshold),
+        finding=_finding(harm=log_harm >= math.log(1 / alpha), safe=log_safe >= math.log(2 / alpha)),
         limit=limit,
         detail=f"challenger flagged {challenger} and champion {champion} of {evidence.events} events "
-        f"of {evidence.units} units; harm is {'above' if upward else 'below'} {limit:.3g} times",
+        f"of {evidence.units} units; harm is {'above' if upward else 'below'} {limit:.3g} times that and {edge:.2%}",
         estimate=challenger / champion if champion else None,
         e_harm=_bounded_exp(log_harm),
         e_safe=_bounded_exp(log_safe),
@@ -196,6 +207,19 @@ def _log_wealth(more: float, less: float, both: float, shift: float) -> float:
     logs = [
         more * math.log1p(bet / shift) + less * math.log1p(-bet) + both * math.log1p(bet / shift - bet) for bet in _BETS
     ]
+    top = max(logs)
+    return top + math.log(sum(math.exp(value - top) for value in logs) / len(logs))
+
+
+def _log_ratio(flags: float, rest: float, edge: float, *, above: bool) -> float:
+    """Log of the mean likelihood ratio of flag rates beyond ``edge`` to ``edge`` itself.
+
+    >>> _log_ratio(30, 70, 0.03, above=True) > 0 > _log_ratio(30, 70, 0.03, above=False)
+    True
+    """
+    edge = min(edge, 0.99)
+    shares = (edge + (1 - edge) * step for step in _STEPS) if above else (edge * (1 - step) for step in _STEPS)
+    logs = [flags * math.log(share / edge) + rest * math.log((1 - share) / (1 - edge)) for share in shares]
     top = max(logs)
     return top + math.log(sum(math.exp(value - top) for value in logs) / len(logs))
 

@@ -254,6 +254,10 @@ class RolloutPolicy:
     """Units a stage must have seen from the challenger."""
     score_shift: float = 3.0
     """Factor on the share of flagged events, either way, that counts as harm."""
+    expected_share: float = 0.01
+    """Share of events a healthy model flags; within the factor of this there is no harm, whatever the champion does.
+
+    A champion that drift has silenced, or sent wild, is no measure for its successor."""
     loss_margin: float = 0.002
     """Increase of mean log loss on matured labels that counts as harm."""
     tripwires: Tripwires = field(default_factory=Tripwires)
@@ -274,3 +278,4 @@ class RolloutPolicy:
                 f"RolloutPolicy.stages is {self.stages!r}", hint="give growing shares such as (0.05, 0.25)"
             )
         _share(self.alpha, field="RolloutPolicy.alpha")
+        _share(self.expected_share, field="RolloutPolicy.expected_share")

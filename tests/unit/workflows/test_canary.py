@@ -44,7 +44,7 @@ def test_two_alike_are_cleared_on_every_count() -> None:
     ("change", "name"),
     [
         ({"flagged_challenger": 800, "flagged_only_challenger": 730}, "flags_up"),
-        ({"flagged_challenger": 8, "flagged_only_challenger": 1, "flagged_only_champion": 73}, "flags_down"),
+        ({"flagged_challenger": 4, "flagged_only_challenger": 0, "flagged_only_champion": 76}, "flags_down"),
         ({"loss_sum": 40.0, "loss_sum_sq": 4.0}, "loss"),
         ({"failures": 3}, "failures"),
     ],
@@ -62,17 +62,22 @@ def test_a_challenger_that_flags_nothing_is_harm() -> None:
     assert said(mute)["flags_down"].estimate == 0.0
 
 
-def test_a_champion_that_flagged_nothing_has_no_ratio_and_is_still_judged() -> None:
-    loud = replace(SAME, flagged_champion=0, flagged_only_champion=0, flagged_only_challenger=80)
+def test_a_silent_champion_is_no_measure_but_the_expected_share_is() -> None:
+    """Drift has silenced the champion: a successor that flags as much as expected does no harm, a wild one does."""
+    silent = replace(SAME, flagged_champion=0, flagged_only_champion=0)
+    usual = replace(silent, flagged_challenger=80, flagged_only_challenger=80)
+    wild = replace(silent, flagged_challenger=SAME.events // 4, flagged_only_challenger=SAME.events // 4)
 
-    assert said(loud)["flags_up"].estimate is None
-    assert findings(loud)["flags_up"] is Finding.HARM
+    assert said(usual)["flags_up"].estimate is None
+    assert findings(usual)["flags_up"] is not Finding.HARM
+    assert findings(wild)["flags_up"] is Finding.HARM
 
 
-def test_what_nobody_flags_cannot_be_compared() -> None:
+def test_what_nobody_flags_is_not_too_much_and_may_be_too_little() -> None:
     silent = replace(SAME, flagged_challenger=0, flagged_champion=0, flagged_only_challenger=0, flagged_only_champion=0)
 
-    assert findings(silent)["flags_up"] is Finding.UNDECIDED
+    assert findings(silent)["flags_up"] is Finding.NO_HARM
+    assert findings(silent)["flags_down"] is Finding.UNDECIDED
     assert findings(silent)["flags_down"] is Finding.UNDECIDED
 
 
