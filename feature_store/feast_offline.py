@@ -8,6 +8,7 @@ Configured by class path, ``offline_store: {type: feature_store.feast_offline.He
 configuration class by its name in this module.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,10 @@ class _AsOfJob(RetrievalJob):  # type: ignore[misc]  # Feast ships no types
         asked = spine.append_column(_ROW, pa.array(range(spine.num_rows), pa.int64()))
         asked = asked.append_column(_AT, pc.cast(spine[self._time], pa.int64()))
         limit = getattr(self._config.offline_store, "memory_limit", "2GB")
-        with duckdb.connect(config={"memory_limit": limit}) as connection:
+        with (
+            tempfile.TemporaryDirectory(prefix="headrace-join-") as spill,
+            duckdb.connect(config={"memory_limit": limit, "temp_directory": spill}) as connection,
+        ):
             connection.register("given", asked)
             # Of a registered table DuckDB does not know the size; it would take it for tiny and join in nested loops.
             connection.execute("CREATE TEMP TABLE spine AS SELECT * FROM given")
