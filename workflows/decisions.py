@@ -126,8 +126,11 @@ def next_step(
 ) -> Step:
     """Judge a rollout at one look.
 
-    Harm always acts. Promotion needs the stage's time, its units, and evidence that excludes harm; without data
-    there is none. What could not be judged by the deadline is rolled back, paused or not.
+    Harm always acts. Promotion needs the stage's time, its units, and evidence that excludes harm in flags; without
+    data there is none. What could not be judged by the deadline is rolled back, paused or not.
+    Loss is known days later: it acts when it shows harm, and ends probation when enough units have matured and the
+    estimate is within the margin. Excluding the margin would take more units than most streams have in a probation;
+    what could have been noticed is stated in :func:`plan`.
 
     Args:
         record: the record in force; its ``at_us`` is when the stage began.

@@ -8,7 +8,7 @@ __all__ = ["RolloutChange", "RolloutRecord", "Stage"]
 
 
 class Stage(StrEnum):
-    """Where a rollout stands; legal transitions are one table in workflows.decisions."""
+    """Where a rollout stands; legal transitions are one table in headrace.rollout_records."""
 
     STEADY = "steady"
     """The champion answers everything."""
