@@ -60,6 +60,10 @@ class Lane:
         self.newest_us = highs[-1]
         self.end_offset = offsets[-1] + 1
 
+    def arrival_of(self, count: int) -> int:
+        """Newest arrival among the first ``count`` messages."""
+        return self._highs_us[count - 1]
+
     def release(self, limit_us: int) -> "Lane":
         """Take the messages up to the limit, in order."""
         count = len(self) if self.newest_us <= limit_us else bisect_right(self._highs_us, limit_us)
@@ -77,16 +81,24 @@ class Lane:
         return taken
 
 
-def release_limit_us(lanes: Iterable[Lane], slack_us: int) -> int:
+def release_limit_us(lanes: Iterable[Lane], slack_us: int, max_rows: int) -> int:
     """Arrival up to which messages may pass; every partition not at its end has been fetched that far, less the slack.
+
+    Args:
+        lanes: all partitions.
+        slack_us: arrival by which one partition may be ahead of another.
+        max_rows: about how many messages may pass; more do where many arrived at one instant.
 
     >>> ahead, behind = Lane(), Lane()
     >>> ahead.add([b"x"], [None], [0], [900]); behind.add([b"y"], [None], [0], [100])
-    >>> release_limit_us([ahead, behind], 50)
+    >>> release_limit_us([ahead, behind], 50, 10)
     150
     >>> behind.at_end = True
-    >>> release_limit_us([ahead, behind], 50)
+    >>> release_limit_us([ahead, behind], 50, 10)
     950
     """
+    lanes = list(lanes)
     held = [lane.newest_us for lane in lanes if not lane.at_end]
-    return min(held, default=2**63 - 1 - slack_us) + slack_us
+    limit_us = min(held, default=2**63 - 1 - slack_us) + slack_us
+    share = max(1, max_rows // max(1, sum(1 for lane in lanes if len(lane))))
+    return min([limit_us, *(lane.arrival_of(share) for lane in lanes if len(lane) > share)])

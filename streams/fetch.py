@@ -57,7 +57,8 @@ class Fetcher:
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._headers: dict[tuple[str, int], dict[int, Headers]] = {}
         self._paused: set[tuple[str, int]] = set()
-        self._released_at = time.monotonic()
+        self._starved_s: float | None = None
+        """Since when nothing has come from the broker although messages wait here."""
         self._released_us = -(2**63)
         """Newest arrival that was ever let through."""
 
@@ -77,18 +78,25 @@ class Fetcher:
         """What may be processed now; waits for a first message only.
 
         Args:
-            max_rows: most messages to fetch in this call.
+            max_rows: most messages to read, and about the most to give.
             wait_s: longest wait when nothing is there.
         """
-        waiting = any(map(len, self._lanes.values()))
-        fetched = self._read(1, 0.001 if waiting else wait_s)
+        waiting = sum(map(len, self._lanes.values()))
+        fetched = self._read(1, 0.0 if waiting else wait_s)
         while fetched and fetched < max_rows:
             count = self._read(_AT_ONCE, 0)
             if not count:
                 break
             fetched += count
         self._check_ends()
-        return self._release()
+        if fetched or not waiting:
+            self._starved_s = None
+        elif self._starved_s is None:
+            self._starved_s = time.monotonic()
+        batches = self._release(max_rows)
+        if waiting and not batches and not fetched:
+            self._read(1, min(wait_s, 0.005))  # held back by a partition whose messages are on their way
+        return batches
 
     def _read(self, count: int, wait_s: float) -> int:
         """Move messages into their lanes; how many there were, ends of partitions included."""
@@ -145,10 +153,9 @@ class Fetcher:
             lane = self._lanes[place]
             lane.at_end = watermarks(self._consumer, *place, self._bootstrap)[1] <= lane.end_offset
 
-    def _release(self) -> list[MessageBatch]:
-        now = time.monotonic()
-        limit_us = release_limit_us(self._lanes.values(), self._slack_us)
-        if now - self._released_at > _STUCK_S:
+    def _release(self, max_rows: int) -> list[MessageBatch]:
+        limit_us = release_limit_us(self._lanes.values(), self._slack_us, max_rows)
+        if self._starved_s is not None and time.monotonic() - self._starved_s > _STUCK_S:
             limit_us = 2**63 - 1
         taken: dict[str, list[tuple[int, Lane]]] = {}
         for (topic, number), lane in self._lanes.items():
@@ -157,8 +164,6 @@ class Fetcher:
                 if len(part):
                     self._released_us = max(self._released_us, part.newest_us)
                     taken.setdefault(topic, []).append((number, part))
-        if taken or not any(map(len, self._lanes.values())):
-            self._released_at = now
         for place in [place for place in self._paused if len(self._lanes[place]) < _LANE_ROWS // 2]:
             self._paused.discard(place)
             self._consumer.resume([TopicPartition(*place)])

@@ -9,7 +9,7 @@ Legend of shapes: F fields, n messages.
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernels import kernel
+from feature_store.kernel_cache import kernel
 
 __all__ = ["ABSENT", "BOOL", "INT", "LONG_NUMBER", "NULL", "PRESENT", "REAL", "TEXT", "TIME", "scan"]
 

@@ -9,7 +9,7 @@ A partition decides by itself, in offset order, so the decision is the same when
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernels import kernel
+from feature_store.kernel_cache import kernel
 
 __all__ = ["EVENT", "NOTHING", "NO_TIME_US", "TICK", "mark_late"]
 

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import TopicPartition
 
 from feature_store.offline_log import log_folder
-from feature_store.plan import compile_view
+from feature_store.plan import ViewPlan, compile_view
 from headrace.config import Settings
 from headrace.contracts.streams import ViewProgress
 from headrace.contracts.topics import keyed_topic
@@ -25,6 +26,7 @@ __all__ = ["ViewGroup"]
 
 _AT_ONCE = 50
 """Messages of one call; each holds thousands of rows when there is much to do."""
+_ROOM_US = 600_000_000
 _LOG = get_logger(__name__)
 
 
@@ -99,7 +101,7 @@ class ViewGroup:
         self._consumer.close()
 
     def _open(self, view: FeatureView, project: Project, online: OnlineRows, now_us: Callable[[], int]) -> None:
-        settings, plan = self._settings, compile_view(view)
+        settings, plan = self._settings, _roomy(compile_view(view))
         topic = keyed_topic(project.name, view.entity).name
         for partition in range(partition_counts(settings, [topic])[topic]):
             state = settings.state_dir / project.name / "views" / view.name / plan.version / f"partition={partition}"
@@ -175,3 +177,13 @@ class ViewGroup:
                     value=value,
                 )
             )
+
+
+def _roomy(plan: ViewPlan) -> ViewPlan:
+    """The plan with room for what a source partition cannot know: how far the others, and the labels, are.
+
+    Lateness is decided at the source, against one partition. A view stands between all of them, read in step to a
+    quarter of the lateness, so what it keeps, corrects and waits for reaches back about twice as far.
+    """
+    room_us = max(plan.lateness_us, _ROOM_US)
+    return replace(plan, lateness_us=plan.lateness_us + room_us, retention_us=plan.retention_us + room_us)

@@ -90,6 +90,10 @@ class StreamWorker:
         self._sources = SourceGroup(settings, project, now_us=clock.now_us)
         self._reported_s = 0.0
 
+    def stop(self) -> None:
+        """Make :meth:`run` save and leave; may be called from anywhere."""
+        self._stop.set()
+
     def run(self) -> None:
         """Work until told to stop, then make everything durable."""
         try:
