@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import redis
 from confluent_kafka import TopicPartition
@@ -18,7 +19,7 @@ from headrace.contracts.control import ControllerStart, ControllerState, Operato
 from headrace.contracts.redis_keys import agents_progress_key, monitor_progress_key, progress_key
 from headrace.contracts.streams import ViewProgress
 from headrace.errors import UnavailableError
-from headrace.kafka_clients import consumer, end_offsets, patiently
+from headrace.kafka_clients import consumer, partition_counts, patiently, watermarks
 from headrace.spec.project import Project
 from headrace.temporal_client import connect, controller_state, send_command
 
@@ -59,6 +60,8 @@ class Barriers:
     check: Callable[[], None]
     """Raises when a role has died; called while waiting."""
     redis: "redis.Redis" = field(init=False)
+    _readers: dict[str, Any] = field(default_factory=dict)
+    _partitions: dict[str, int] = field(default_factory=dict)
     waited_s: dict[str, float] = field(default_factory=dict)
     """Part -> seconds spent waiting for it, for the figures at the end."""
 
@@ -80,18 +83,20 @@ class Barriers:
 
     def consumed(self, part: str, topic: str, group: str) -> None:
         """A consumer group has committed everything that is in a topic now."""
-        ends = {key: end for key, end in end_offsets(self.settings, [topic]).items() if end}
-        client = consumer(self.settings, group)
-        partitions = [TopicPartition(name, number) for name, number in ends]
+        bootstrap = self.settings.kafka.bootstrap
+        if group not in self._readers:
+            self._readers[group] = consumer(self.settings, group)
+        client = self._readers[group]
+        if topic not in self._partitions:
+            self._partitions[topic] = partition_counts(self.settings, [topic])[topic]
+        places = [TopicPartition(topic, number) for number in range(self._partitions[topic])]
+        ends = {place.partition: watermarks(client, topic, place.partition, bootstrap)[1] for place in places}
 
         def done() -> bool:
-            committed = patiently(lambda: client.committed(partitions, timeout=10), self.settings.kafka.bootstrap)
-            return all(place.offset >= ends[place.topic, place.partition] for place in committed)
+            committed = patiently(lambda: client.committed(places, timeout=10), bootstrap)
+            return all(max(place.offset, 0) >= ends[place.partition] for place in committed)
 
-        try:
-            self.wait(part, done)
-        finally:
-            client.close()
+        self.wait(part, done)
 
     def watched(self, until_us: int) -> int:
         """Monitors have closed every window that ends by ``until_us``; returns the number of the newest."""
