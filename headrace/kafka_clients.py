@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from headrace.config import Settings
 from headrace.contracts.topics import Topic
@@ -20,10 +20,12 @@ from headrace.errors import ConfigError, HeadraceError, UnavailableError
 from headrace.logging import get_logger
 
 __all__ = [
+    "admin_client",
     "check_broker",
     "consumer",
     "end_offsets",
     "ensure_topics",
+    "latest_offsets",
     "make_client",
     "partition_counts",
     "patiently",
@@ -109,6 +111,30 @@ def patiently(call: Callable[[], Any], bootstrap: str) -> Any:
             time.sleep(_SETTLE_PAUSE_S)
 
 
+def latest_offsets(settings: Settings, admin: Any, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Offset after the last message of each (topic, partition), in one request.
+
+    Args:
+        settings: where the broker is.
+        admin: made by :func:`admin_client`.
+        places: which partitions.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    asked = {TopicPartition(topic, number): OffsetSpec.latest() for topic, number in places}
+    try:
+        answers = admin.list_offsets(asked, request_timeout=ANSWER_S)
+        return {(place.topic, place.partition): int(answer.result().offset) for place, answer in answers.items()}
+    except KafkaException as error:
+        raise translate(error, settings.kafka.bootstrap) from error
+
+
+def admin_client(settings: Settings) -> Any:
+    """An ``AdminClient``."""
+    return make_client(AdminClient, settings, {})
+
+
 def check_broker(settings: Settings) -> None:
     """Return when the broker answers.
 
@@ -146,7 +172,7 @@ def ensure_topics(settings: Settings, topics: Iterable[Topic | str]) -> None:
         new.append(NewTopic(name, partitions or settings.kafka.partitions, 1, config=config))
     if not new:
         return
-    admin = make_client(AdminClient, settings, {})
+    admin = admin_client(settings)
     for name, future in admin.create_topics(new, operation_timeout=ANSWER_S).items():
         try:
             future.result(ANSWER_S + 5)
@@ -162,15 +188,8 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, in
     Raises:
         UnavailableError: the broker does not answer.
     """
-    client = consumer(settings, "headrace.reader")
-    try:
-        ends = {}
-        for topic, partitions in partition_counts(settings, topics).items():
-            for number in range(partitions):
-                ends[topic, number] = watermarks(client, topic, number, settings.kafka.bootstrap)[1]
-        return ends
-    finally:
-        client.close()
+    places = [(topic, n) for topic, count in partition_counts(settings, topics).items() for n in range(count)]
+    return latest_offsets(settings, admin_client(settings), places) if places else {}
 
 
 def read_topic(
@@ -311,7 +330,7 @@ def _client_config(path: str) -> dict[str, str]:
 
 
 def _metadata(settings: Settings, timeout_s: float) -> Any:
-    admin = make_client(AdminClient, settings, {})
+    admin = admin_client(settings)
     try:
         return admin.list_topics(timeout=timeout_s)
     except KafkaException as error:

@@ -9,7 +9,8 @@ import numpy as np
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, TopicPartition
 from numpy.typing import NDArray
 
-from headrace.kafka_clients import take, watermarks
+from headrace.config import Settings
+from headrace.kafka_clients import admin_client, latest_offsets, take
 from streams.alignment import Lane, release_limit_us
 
 __all__ = ["Fetcher", "MessageBatch"]
@@ -45,14 +46,15 @@ class Fetcher:
     """Reads partitions assigned by hand.
 
     Args:
+        settings: where the broker is.
         consumer: made with ``enable.partition.eof``.
-        bootstrap: for messages about errors.
         slack_us: arrival by which one partition may be ahead of another.
     """
 
-    def __init__(self, consumer: Any, bootstrap: str, *, slack_us: int) -> None:
+    def __init__(self, settings: Settings, consumer: Any, *, slack_us: int) -> None:
+        self._settings = settings
         self._consumer = consumer
-        self._bootstrap = bootstrap
+        self._admin = admin_client(settings)
         self._slack_us = slack_us
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._headers: dict[tuple[str, int], dict[int, Headers]] = {}
@@ -100,7 +102,7 @@ class Fetcher:
 
     def _read(self, count: int, wait_s: float) -> int:
         """Move messages into their lanes; how many there were, ends of partitions included."""
-        messages = take(self._consumer, count, wait_s, self._bootstrap)
+        messages = take(self._consumer, count, wait_s, self._settings.kafka.bootstrap)
         start, size = 0, len(messages)
         while start < size:
             message = messages[start]
@@ -149,9 +151,8 @@ class Fetcher:
         newest_us = max((lane.newest_us for lane in self._lanes.values() if len(lane)), default=-(2**63))
         if not ended or newest_us <= self._released_us + self._slack_us:
             return
-        for place in ended:
-            lane = self._lanes[place]
-            lane.at_end = watermarks(self._consumer, *place, self._bootstrap)[1] <= lane.end_offset
+        for place, end in latest_offsets(self._settings, self._admin, ended).items():
+            self._lanes[place].at_end = end <= self._lanes[place].end_offset
 
     def _release(self, max_rows: int) -> list[MessageBatch]:
         limit_us = release_limit_us(self._lanes.values(), self._slack_us, max_rows)

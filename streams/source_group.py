@@ -72,7 +72,7 @@ class SourceGroup:
             config={"enable.partition.eof": True, "auto.offset.reset": "error"},
         )
         slack_us = min((stream.lateness_us for stream in project.streams), default=0) // 4
-        self._fetcher = Fetcher(self._consumer, self._bootstrap, slack_us=slack_us)
+        self._fetcher = Fetcher(settings, self._consumer, slack_us=slack_us)
         self._tasks = [self._event_task(stream) for stream in project.streams]
         self._tasks += [self._label_task(labels) for labels in project.labels]
         self._by_topic = {task.topic: task for task in self._tasks}

@@ -26,6 +26,8 @@ __all__ = ["ViewGroup"]
 
 _AT_ONCE = 50
 """Messages of one call; each holds thousands of rows when there is much to do."""
+_TURN = 24
+"""Micro-batches of rows taken in one turn: what the worker forwards in one, with room for labels and several views."""
 _ROOM_US = 600_000_000
 _LOG = get_logger(__name__)
 
@@ -129,7 +131,7 @@ class ViewGroup:
         return start
 
     def _read(self, wait_s: float) -> tuple[int, set[tuple[str, int]]]:
-        rows, touched, limit = 0, set(), self._settings.stream.batch_rows
+        rows, touched, limit = 0, set(), _TURN * self._settings.stream.batch_rows
         messages = take(self._consumer, 1, wait_s, self._bootstrap)
         while messages:
             for message in messages:

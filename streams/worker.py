@@ -28,6 +28,8 @@ __all__ = ["StreamWorker", "run", "stream_topics"]
 
 _REPORT_EVERY_S = 0.05
 """Progress is written this often while there is more to do, and at once when there is not."""
+_BACKLOG = 6
+"""Micro-batches taken in one turn while there is a backlog: a key that changes in each is written online once."""
 _RETRY_S = 0.5
 _LOG = get_logger(__name__)
 
@@ -78,6 +80,7 @@ class StreamWorker:
     ) -> None:
         if not project.streams:
             raise ConfigError(f"project {project.name!r} declares no event stream", hint="declare an EventStream")
+        self._batch_rows = settings.stream.batch_rows
         self._wait_s = settings.stream.batch_wait_ms / 2000
         self._stop = stop or threading.Event()
         self._lock = _lock(settings.state_dir / project.name / "stream.lock")
@@ -110,7 +113,10 @@ class StreamWorker:
 
     def step(self, *, wait: bool = True) -> bool:
         """One turn; whether there may be more to do at once."""
-        taken = self._sources.step(self._wait_s if wait else 0.0)
+        taken = fetched = self._sources.step(self._wait_s if wait else 0.0)
+        while fetched * 2 > self._batch_rows and taken < _BACKLOG * self._batch_rows:
+            fetched = self._sources.step(0.0)
+            taken += fetched
         # What was forwarded comes back through the broker in a few milliseconds: worth waiting for when all is read.
         applied = self._views.step(self._wait_s if wait or not taken else 0.0)
         busy = bool(taken or applied)
