@@ -38,6 +38,8 @@ class ControlAgents:
     """
 
     def __init__(self, settings: Settings, name: str, handlers: Mapping[Topic, Handler]) -> None:
+        folder = settings.state_dir / "agents"  # Faust's default is a folder in the working directory
+        folder.mkdir(parents=True, exist_ok=True)
         for talkative in ("faust", "mode"):
             logging.getLogger(talkative).setLevel(logging.WARNING)
         self._app = faust.App(
@@ -45,7 +47,7 @@ class ControlAgents:
             broker=[f"kafka://{address}" for address in settings.kafka.bootstrap.split(",")],
             broker_credentials=_credentials(settings.kafka.client_config),
             store="memory://",
-            datadir=str(settings.state_dir / "agents"),  # otherwise a folder in the working directory
+            datadir=str(folder),
             web_enabled=False,
             autodiscover=False,
             topic_allow_declare=False,

@@ -188,12 +188,11 @@ class ModelMonitor:
     def _judge_data(self, closed: ClosedWindow, reference: Reference | None) -> list[Verdict]:
         rows, policy = closed.rows, self._policy
         verdicts: list[Verdict] = []
-        if closed.is_first and not len(rows):
-            return verdicts  # nobody has predicted yet
         length_us = closed.until_us - closed.from_us
-        verdicts += check_freshness(closed.silence_us, policy)
-        verdicts += check_volume(len(rows), length_us, self._volumes, policy)
-        if not closed.is_first:
+        if closed.nth > 2:  # before, a first trial request would count as the beginning of a silence
+            verdicts += check_freshness(closed.silence_us, policy)
+            verdicts += check_volume(len(rows), length_us, self._volumes, policy)
+        if closed.nth > 1:
             self._volumes.append(len(rows) / length_us)
         if len(rows):
             usual = reference.features.null_rates_C if reference is not None else np.zeros(len(self._names))

@@ -54,6 +54,8 @@ class PageDesk:
         self._floors = {model.name: model.monitors.effect_floor for model in project.models}
         self._sinks, self._fallback = sinks_of(settings.pager)
         self._backoff = {} if backoff_s is None else {"backoff_s": backoff_s}
+        self._book = asyncio.Lock()
+        """Held while an entry is read, changed and written: two tasks must not undo each other's words."""
         self._lines: dict[str, asyncio.Task[None]] = {}
         """Dedup key -> what is being told about it; the next state of the incident queues behind."""
         if not self._sinks:
@@ -61,11 +63,12 @@ class PageDesk:
 
     async def take(self, incident: Incident) -> None:
         """See to it that everybody who must know this state of an incident does."""
-        entry = await self._store.page(incident.model, entry_name(incident))
-        if not is_pageable(incident, entry):
-            return
-        # Remembered before anything is sent, so that a kill does not lose the page.
-        await self._store.save_page(incident.model, entry_name(incident), with_latest(entry, incident))
+        async with self._book:
+            entry = await self._store.page(incident.model, entry_name(incident))
+            if not is_pageable(incident, entry):
+                return
+            # Remembered before anything is sent, so that a kill does not lose the page.
+            await self._store.save_page(incident.model, entry_name(incident), with_latest(entry, incident))
         before = self._lines.get(incident.dedup_key)
         task = asyncio.create_task(self._after(before, incident))
         self._lines[incident.dedup_key] = task
@@ -116,12 +119,12 @@ class PageDesk:
         told = await deliver(
             action, incident, self._sinks, self._fallback, self._courier, done=tuple(done), **self._backoff
         )
-        # Read again: while sinks were told, the incident may have gone on.
-        entry = await self._store.page(incident.model, name)
-        written = note(entry, incident, action, told, len(self._sinks))
-        if action is PageAction.TRIGGER:
-            written = replace(written, incident=incident)
-        await self._store.save_page(incident.model, name, written)
+        async with self._book:  # read again: while sinks were told, the incident may have gone on
+            entry = await self._store.page(incident.model, name)
+            written = note(entry, incident, action, told, len(self._sinks))
+            if action is PageAction.TRIGGER:
+                written = replace(written, incident=incident)
+            await self._store.save_page(incident.model, name, written)
         if told:
             _log.info("paged", action=action, dedup_key=incident.dedup_key, sinks=",".join(told), text=incident.summary)
         return action in written.finished

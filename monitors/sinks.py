@@ -64,16 +64,17 @@ class PagerDutySink:
             "event_action": action.value,
             "dedup_key": incident.dedup_key,
         }
+        at_us = incident.opened_us if action is PageAction.TRIGGER else incident.updated_us
+        body["payload"] = {
+            "summary": incident.summary[:_MAX_SUMMARY],
+            "source": f"{_CLIENT}/{incident.model}",
+            "severity": incident.severity,
+            "timestamp": format_us(at_us),
+            "component": incident.model,
+            "class": incident.kind,
+        }
         if action is PageAction.TRIGGER:
-            body["payload"] = {
-                "summary": incident.summary[:_MAX_SUMMARY],
-                "source": f"{_CLIENT}/{incident.model}",
-                "severity": incident.severity,
-                "timestamp": format_us(incident.opened_us),
-                "component": incident.model,
-                "class": incident.kind,
-                "custom_details": _details(incident),
-            }
+            body["payload"]["custom_details"] = _details(incident)
             body["client"] = _CLIENT
             body["links"] = [
                 {"href": href, "text": text} for text, href in _links(incident).items() if href.startswith("http")

@@ -32,8 +32,10 @@ class ClosedWindow:
     joined_from_us: int
     silence_us: int
     """Longest time without an event that ends in this window."""
-    is_first: bool
-    """Nothing was ever seen before it, so it may have begun in its middle."""
+    nth: int
+    """Closed windows since the first record, this one included; 0 while there was none.
+
+    In the first a model may have begun to answer in its middle, perhaps with a single trial request."""
 
     @property
     def number(self) -> int:
@@ -55,6 +57,7 @@ class WindowBuffer:
         self._open: dict[int, list[PredictionColumns]] = {}
         self._carried = PredictionColumns.concatenate([], inputs)
         self._carried_from_us = 0
+        self._nth = 0
         self._last_event_us = 0
         """Newest event of the closed windows; 0 before the first."""
         self.closed_until_us = 0
@@ -92,7 +95,7 @@ class WindowBuffer:
         rows = rows.one_per_event()
         joined_from_us = self._carried_from_us if len(self._carried) else from_us
         joined = PredictionColumns.concatenate([self._carried, rows], self._inputs)
-        is_first = not self._last_event_us
+        self._nth += bool(self._nth or len(rows))
         silence_us = self._silence(rows.times_us, end_us)
         enough = len(joined) >= self._min_rows
         self._carried = PredictionColumns.concatenate([], self._inputs) if enough else joined
@@ -106,7 +109,7 @@ class WindowBuffer:
             joined=joined,
             joined_from_us=joined_from_us,
             silence_us=silence_us,
-            is_first=is_first,
+            nth=self._nth,
         )
 
     def state(self) -> tuple[dict[str, int], dict[str, Array]]:
@@ -115,6 +118,7 @@ class WindowBuffer:
             "carried_from_us": self._carried_from_us,
             "last_event_us": self._last_event_us,
             "closed_until_us": self.closed_until_us,
+            "nth": self._nth,
             "late": self.late,
         }
         waiting = PredictionColumns.concatenate(
@@ -126,7 +130,7 @@ class WindowBuffer:
     def restore(self, numbers: dict[str, int], arrays: dict[str, Array]) -> None:
         """Take up where a snapshot was made."""
         self._carried_from_us, self._last_event_us = numbers["carried_from_us"], numbers["last_event_us"]
-        self.closed_until_us, self.late = numbers["closed_until_us"], numbers["late"]
+        self.closed_until_us, self._nth, self.late = numbers["closed_until_us"], numbers["nth"], numbers["late"]
         self._carried = PredictionColumns(**_part(arrays, "carried_"))
         self._open = {}
         late = self.late

@@ -91,6 +91,19 @@ def test_silence_is_a_data_finding_although_nothing_came(bench: Bench) -> None:
     assert "freshness:events" in alarming(report, data=True)
 
 
+def test_a_trial_request_before_the_real_beginning_is_no_silence(bench: Bench) -> None:
+    """One request at the start of the first window, the stream from the second one on."""
+    world = World()
+    trial = world.hour(0, rows=1)
+    bench.feed(dataclasses.replace(trial, times_us=np.array([START_US])))
+    found = [alarming(bench.close(0), data=True)]
+    for number in (1, 2, 3):
+        bench.feed(world.hour(number))
+        found.append(alarming(bench.close(number), data=True))
+
+    assert found == [set()] * 4
+
+
 def test_before_the_first_prediction_there_is_nothing_to_complain_of(bench: Bench) -> None:
     bench.monitor.next_end_us(START_US + 1)
 

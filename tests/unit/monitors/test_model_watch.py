@@ -158,7 +158,7 @@ def test_live_the_wall_clock_ends_a_lull(
     monkeypatch.setattr("monitors.model_watch.IDLE_S", 0)
     predict(watch, bench, 0, 0, live=True)
     around.at_end = {0, 1}
-    around.now_us = START_US + 3 * HOUR_US
+    around.now_us = START_US + 4 * HOUR_US
     due = watch.due()
     assert due is not None
 
@@ -166,8 +166,8 @@ def test_live_the_wall_clock_ends_a_lull(
     while (outcome := watch.close_next(due.reached_us)) is not None:
         reports.append(outcome.report)
 
-    assert [report.rows for report in reports] == [50, 0]
-    assert any(verdict.alarming for verdict in reports[1].verdicts if verdict.cause == "freshness")
+    assert [report.rows for report in reports] == [50, 0, 0]
+    assert any(verdict.alarming for verdict in reports[2].verdicts if verdict.cause == "freshness")
 
 
 def test_a_restored_watch_knows_how_far_it_was(

@@ -67,10 +67,13 @@ def test_pagerduty_gets_an_event_with_the_key_of_the_incident() -> None:
     assert body["links"] == [{"href": "http://ui/workflows/1", "text": "controller"}]
 
 
-def test_the_end_of_an_incident_carries_the_same_key_and_nothing_to_page_with() -> None:
-    body = PagerDutySink("http://pd", "secret").request(PageAction.RESOLVE, INCIDENT, NOW).body
+def test_the_end_of_an_incident_carries_the_same_key_and_its_own_time() -> None:
+    ended = replace(INCIDENT, state=IncidentState.RESOLVED, updated_us=INCIDENT.opened_us + 86_400_000_000)
+    body = PagerDutySink("http://pd", "secret").request(PageAction.RESOLVE, ended, NOW).body
 
-    assert body == {"routing_key": "secret", "event_action": "resolve", "dedup_key": INCIDENT.dedup_key}
+    assert (body["event_action"], body["dedup_key"]) == ("resolve", INCIDENT.dedup_key)
+    assert body["payload"]["timestamp"] == "2018-04-02T00:00:00Z"
+    assert "custom_details" not in body["payload"]
 
 
 def test_alertmanager_knows_the_alert_again_by_its_labels() -> None:
