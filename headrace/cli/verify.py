@@ -5,12 +5,14 @@ import heapq
 import itertools
 import json
 import sys
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from headrace.config import Settings, load_settings
+from headrace.errors import IntegrityError
 from headrace.spec.model import Model
 from headrace.spec.project import Project, load_project
 from headrace.spec.streams import EventStream
@@ -116,10 +118,17 @@ def _predictions(settings: Settings, model: str) -> Iterator["PredictionRecord"]
     from headrace.contracts.topics import PREDICTIONS
     from headrace.kafka_clients import read_topic
 
+    unreadable = 0
     for message in read_topic(settings, PREDICTIONS.name):
-        record = decode(message.value(), PredictionRecord)
+        try:
+            record = decode(message.value() or b"", PredictionRecord)
+        except IntegrityError:
+            unreadable += 1  # somebody else's message, or garbage: never the reason to check nothing
+            continue
         if record.model == model:
             yield record
+    if unreadable:
+        warnings.warn(f"{unreadable} messages of {PREDICTIONS.name} are no prediction records", stacklevel=2)
 
 
 def _sampled(records: Iterable["PredictionRecord"], sample: int | None) -> Iterable["PredictionRecord"]:
