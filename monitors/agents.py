@@ -106,17 +106,17 @@ class AgentsProcess:
             {DRIFT: on_report, DEPLOYMENTS: on_change, ALERTS: on_incident},
         )
         carrying = asyncio.create_task(carrier.run())
-        await agents.start()
-        await desk.resume()
-        _log.info("agents at work", models=",".join(sorted(self._models)))
         try:
+            await agents.start()
+            await desk.resume()
+            _log.info("agents at work", models=",".join(sorted(self._models)))
             ended = asyncio.create_task(stop.wait())
             await asyncio.wait([ended, carrying], return_when=asyncio.FIRST_COMPLETED)
             if carrying.done():
                 carrying.result()
         finally:
-            await agents.stop()
             await desk.close(GRACE_S)
+            await agents.stop()
             carrying.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await carrying

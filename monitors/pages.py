@@ -56,6 +56,7 @@ class PageDesk:
         self._backoff = {} if backoff_s is None else {"backoff_s": backoff_s}
         self._book = asyncio.Lock()
         """Held while an entry is read, changed and written: two tasks must not undo each other's words."""
+        self._is_closing = False
         self._lines: dict[str, asyncio.Task[None]] = {}
         """Dedup key -> what is being told about it; the next state of the incident queues behind."""
         if not self._sinks:
@@ -69,8 +70,11 @@ class PageDesk:
                 return
             # Remembered before anything is sent, so that a kill does not lose the page.
             await self._store.save_page(incident.model, entry_name(incident), with_latest(entry, incident))
+        if self._is_closing:
+            return  # the next process resumes it
         before = self._lines.get(incident.dedup_key)
         task = asyncio.create_task(self._after(before, incident))
+        task.add_done_callback(_say_why)
         self._lines[incident.dedup_key] = task
 
     async def resume(self) -> None:
@@ -83,6 +87,7 @@ class PageDesk:
 
     async def close(self, grace_s: float) -> None:
         """Let deliveries under way end; what is left is taken up by the next process."""
+        self._is_closing = True
         tasks = [task for task in self._lines.values() if not task.done()]
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
@@ -146,3 +151,9 @@ class PageDesk:
         newest = entry.latest if entry is not None else incident  # it may have ended while the report was made
         await self._publish(replace(newest, report_url=str(out)))
         return replace(incident, report_url=str(out))
+
+
+def _say_why(task: asyncio.Task[None]) -> None:
+    """A delivery that ended by an error nobody expected must not end in silence."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("page not delivered; the next start tries again", error=error)
