@@ -234,11 +234,13 @@ def test_a_server_tells_about_itself(house: House) -> None:
     with house.serving() as ask:
         ask.predict(house.model.name, GOOD)
         health, ready, models = ask("GET", "/health"), ask("GET", "/ready"), ask("GET", f"/models/{house.model.name}")
+        # A request is counted after its answer has left.
+        counted = 'headrace_requests_total{route="/predict/{model}",status="200"} 1.0'
+        eventually(lambda: counted in ask("GET", "/metrics")[1].decode(), what=counted)
         metrics = ask("GET", "/metrics")[1].decode()
 
     assert (health, ready[1]["status"]) == ((200, {"status": "ok"}), "ready")
     assert (models[1]["record"]["stage"], models[1]["versions"]) == ("canary", ["v1", "v2"])
-    assert 'headrace_requests_total{route="/predict/{model}",status="200"} 1.0' in metrics
     assert f'headrace_rollout_epoch{{model="{house.model.name}"}} 3.0' in metrics
 
 
