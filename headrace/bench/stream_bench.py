@@ -1,0 +1,167 @@
+"""Kafka JSON to exact features in Redis: one process on one core, beside a Faust agent doing the same work.
+
+Both read the very same messages (events of about 107 bytes, their labels a week later) of topics that are already
+full, keep the twelve values of customers and terminals, and write Feast's rows. Servers have the other core.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headrace.bench.cores import describe_machine, pin, split_cores, wait_for_quiet
+from headrace.config import Settings
+from headrace.demo.generator import World, generate
+from headrace.errors import HeadraceError
+from headrace.local.stack import EmbeddedStack
+from headrace.spec.project import Project, load_project
+from streams.publisher import Publisher
+
+__all__ = ["StreamResult", "run_stream_bench"]
+
+WARM_DAYS, MEASURED_DAYS = 45, 45
+"""Windows and delays of the views reach back 37 days; after 45 they are full and every event also lets old ones go."""
+PEER_WARM, PEER_MEASURED = 15_000, 40_000
+DAY_US = 86_400_000_000
+_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Events through one side."""
+
+    events: int
+    seconds: float
+    cpu_s: float
+
+    @property
+    def per_second(self) -> float:
+        return self.events / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU of one event, clients' own threads included."""
+        return self.cpu_s / self.events * 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamResult:
+    """What was measured."""
+
+    online: Rate
+    logged: Rate | None
+    """The same with every change also written to the offline feature log."""
+    peer: Rate
+    machine: str
+
+
+def run_stream_bench(project_path: Path, *, logged: bool, say: Callable[[str], None]) -> StreamResult:
+    """Measure both sides on servers of their own.
+
+    Args:
+        project_path: the fraud example.
+        logged: also measure with the offline feature log.
+        say: told what is going on.
+    """
+    servers, measured = split_cores()
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+        stack = EmbeddedStack(Path(folder) / "home")
+        say("starting servers of its own")
+        settings = stack.up()
+        try:
+            pin([service.pid for service in stack.status().services if service.pid], servers)
+            table = generate(World(customers=5_000, terminals=10_000, days=WARM_DAYS + MEASURED_DAYS))
+            sides = []
+            for log in (False, True) if logged else (False,):
+                copy = _project(project_path, Path(folder) / f"bench_{log}".lower())
+                sides.append(_headrace_side(settings, copy, table, measured, log=log, say=say))
+            peer = _faust_side(settings, _project(project_path, Path(folder) / "bench_false"), measured, say=say)
+        finally:
+            stack.down()
+    busy = max(load for _, load in [*sides, peer])
+    return StreamResult(
+        online=sides[0][0], logged=sides[1][0] if logged else None, peer=peer[0], machine=describe_machine(busy)
+    )
+
+
+def _headrace_side(
+    settings: Settings, project: Project, table: Any, cores: set[int], *, log: bool, say: Callable[[str], None]
+) -> tuple[Rate, float]:
+    stream = project.only_stream()
+    publisher = Publisher(settings, project, stream, table, project.labels_of(stream))
+    start_us, end_us = publisher.span_us[0], publisher.span_us[1] + 1
+    warm_us = start_us + WARM_DAYS * DAY_US
+    task = {
+        "home": str(settings.home),
+        "project": str(project.path),
+        "warm_us": warm_us,
+        "end_us": end_us,
+        "cores": sorted(cores),
+        "log": log,
+    }
+    name = "with the offline feature log" if log else "online"
+    say(f"headrace, {name}: filling windows ({WARM_DAYS} days)")
+    publisher.publish_until(warm_us)
+    command = [sys.executable, "-m", "headrace.bench.stream_side", json.dumps(task)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_env()) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        if child.stdout.readline().strip() != "warm":
+            raise HeadraceError("the measured process ended before it was warm", hint="its error stands above")
+        count = publisher.publish_until(end_us, flush=False)
+        say(f"headrace, {name}: waiting for quiet cores")
+        busy = wait_for_quiet()
+        say(f"headrace, {name}: measuring {count:,} events")
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        report = json.loads(child.stdout.readline())
+    return Rate(events=count, **report), busy
+
+
+def _faust_side(
+    settings: Settings, project: Project, cores: set[int], *, say: Callable[[str], None]
+) -> tuple[Rate, float]:
+    stream = project.only_stream()
+    labels = project.labels_of(stream)
+    assert labels is not None
+    task = {
+        "bootstrap": settings.kafka.bootstrap,
+        "redis": settings.redis.url,
+        "group": "headrace_bench_faust",
+        "datadir": str(settings.home / "faust"),
+        "events": stream.name,
+        "labels": labels.name,
+        "warm": PEER_WARM,
+        "measured": PEER_MEASURED,
+        "cores": sorted(cores),
+    }
+    say("faust: waiting for quiet cores")
+    busy = wait_for_quiet()
+    say(f"faust: measuring {PEER_MEASURED:,} events")
+    command = [sys.executable, "-m", "headrace.bench.faust_side", json.dumps(task)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=_env(), timeout=_TIMEOUT_S, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if not lines:
+        raise HeadraceError("the Faust side ended without a measurement", hint="its error stands above")
+    return Rate(events=PEER_MEASURED, **json.loads(lines[-1])), busy
+
+
+def _project(path: Path, folder: Path) -> Project:
+    """The example under a name of its own, with topics of its own."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        text = (path / "fraud.py").read_text(encoding="utf-8")
+        text = text.replace('"transactions"', f'"{folder.name}-tx"').replace(
+            '"fraud-labels"', f'"{folder.name}-labels"'
+        )
+        (folder / "fraud.py").write_text(text, encoding="utf-8")
+    return load_project(folder)
+
+
+def _env() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
