@@ -1,7 +1,7 @@
 """All views of a project in one process: reads the keyed logs and runs a task for each partition of each view."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +55,7 @@ class ViewGroup:
         self._settings = settings
         self._bootstrap = settings.kafka.bootstrap
         self._log = log
+        self._online = online
         self._consumer = consumer(settings, f"headrace.{project.name}.views", config={"auto.offset.reset": "error"})
         self._letters = Sender(settings)
         self._dead_letters = DeadLetters(self._letters)
@@ -93,10 +94,7 @@ class ViewGroup:
 
     def save(self) -> None:
         """Make everything durable."""
-        self._letters.flush()
-        for tasks in self._tasks.values():
-            for task in tasks:
-                task.save()
+        self._save([task for tasks in self._tasks.values() for task in tasks])
 
     def close(self) -> None:
         """Leave; what was not saved is read again next time."""
@@ -149,6 +147,13 @@ class ViewGroup:
             messages = take(self._consumer, _AT_ONCE, 0, self._bootstrap)
         return rows, touched
 
+    def _save(self, tasks: Iterable[ViewTask]) -> None:
+        # Before the state says it is done: what it will not produce again after a restart.
+        self._letters.flush()
+        self._online.wait()
+        for task in tasks:
+            task.save()
+
     def _save_due(self) -> None:
         now_s = time.monotonic()
         for tasks in self._tasks.values():
@@ -157,8 +162,7 @@ class ViewGroup:
                     task.write_log()
                 if now_s >= self._due_s[id(task)]:
                     self._due_s[id(task)] = now_s + self._settings.stream.snapshot_every_s
-                    self._letters.flush()
-                    task.save()
+                    self._save([task])
 
     def _refuse(self, too_late: list[TooLate]) -> None:
         if not too_late:

@@ -33,10 +33,13 @@ _STATE = "state/"
 
 
 class OnlineRows(Protocol):
-    """Where the newest row of each key goes; feature_store.redis_online.OnlineWriter is one."""
+    """Where the newest row of each key goes; streams.online_thread.OnlineThread is one."""
 
     def write(self, plan: ViewPlan, rows: RowBatch, *, version: int, watermark_us: int) -> int:
-        """Replace rows that are not newer."""
+        """Replace rows that are not newer; may return before that is done."""
+
+    def wait(self) -> None:
+        """Return when everything given is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,21 +5,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
 
-from feature_store.plan import ViewPlan
 from feature_store.redis_online import OnlineWriter
-from feature_store.rows import RowBatch
 from headrace.clock import SystemClock
 from headrace.config import Settings
 from headrace.contracts.topics import CONTROL_TOPICS, Topic, dead_letters, keyed_topic
-from headrace.errors import ConfigError, RejectedError, UnavailableError
+from headrace.errors import ConfigError, RejectedError
 from headrace.kafka_clients import ensure_topics
 from headrace.logging import get_logger
 from headrace.spec.project import Project
+from streams.online_thread import OnlineThread, StoppedWaitingError
 from streams.progress import Progress
 from streams.source_group import SourceGroup
 from streams.view_group import ViewGroup
@@ -30,10 +27,7 @@ _REPORT_EVERY_S = 0.05
 """Progress is written this often while there is more to do, and at once when there is not."""
 _BACKLOG = 6
 """Micro-batches taken in one turn while there is a backlog: a key that changes in each is written online once."""
-_RETRY_S = 0.5
 _LOG = get_logger(__name__)
-
-T = TypeVar("T")
 
 
 def run(settings: Settings, project: Project) -> int:
@@ -83,13 +77,13 @@ class StreamWorker:
         self._batch_rows = settings.stream.batch_rows
         self._wait_s = settings.stream.batch_wait_ms / 2000
         self._stop = stop or threading.Event()
-        self._lock = _lock(settings.state_dir / project.name / "stream.lock")
         ensure_topics(settings, stream_topics(project))
+        self._lock = _lock(settings.state_dir / project.name / "stream.lock")
         clock = SystemClock()
         self._online = OnlineWriter(settings.redis.url, project.name)
         self._progress = Progress(settings.redis.url, project.name)
-        patient = _PatientOnline(self._online, self._stop)
-        self._views = ViewGroup(settings, project, online=patient, now_us=clock.now_us, log=log)
+        self._writing = OnlineThread(self._online, self._stop)
+        self._views = ViewGroup(settings, project, online=self._writing, now_us=clock.now_us, log=log)
         self._sources = SourceGroup(settings, project, now_us=clock.now_us)
         self._reported_s = 0.0
 
@@ -106,7 +100,8 @@ class StreamWorker:
             self._sources.flush()
             self._views.save()
             self._report(force=True)
-        except _Stopped:
+            self._writing.wait()
+        except StoppedWaitingError:
             _LOG.warning("stopped while Redis was away; what is not saved is read again")
         finally:
             self.close()
@@ -127,6 +122,7 @@ class StreamWorker:
         """Give everything back."""
         self._sources.close()
         self._views.close()
+        self._writing.close()
         self._online.close()
         self._progress.close()
         os.close(self._lock)
@@ -137,36 +133,8 @@ class StreamWorker:
             return
         self._reported_s = now_s
         views, sources = self._views.progress(), self._sources.progress()
-        _insist(lambda: self._progress.write(views, sources), self._stop)
-
-
-class _Stopped(Exception):
-    """Told to stop while a server was away."""
-
-
-class _PatientOnline:
-    """Writes rows, however long Redis is away."""
-
-    def __init__(self, online: OnlineWriter, stop: threading.Event) -> None:
-        self._online = online
-        self._stop = stop
-
-    def write(self, plan: ViewPlan, rows: RowBatch, *, version: int, watermark_us: int) -> int:
-        return _insist(lambda: self._online.write(plan, rows, version=version, watermark_us=watermark_us), self._stop)
-
-
-def _insist(call: Callable[[], T], stop: threading.Event) -> T:
-    """The answer of a call that is repeated while its server is away."""
-    warned = False
-    while True:
-        try:
-            return call()
-        except UnavailableError as error:
-            if not warned:
-                warned = True
-                _LOG.warning("waiting for a server", why=error.args[0])
-            if stop.wait(_RETRY_S):
-                raise _Stopped from error
+        if views or sources:
+            self._writing.do(lambda: self._progress.write(views, sources))
 
 
 def _lock(path: Path) -> int:
