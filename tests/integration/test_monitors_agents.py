@@ -183,27 +183,6 @@ def test_confirmed_drift_is_one_incident_one_report_one_page_and_one_signal_a_wi
     assert [seen.requests_retrain for seen in heard] == [False, False, True, True, False, False, False]
 
 
-def test_updates_while_the_first_page_is_on_its_way_are_no_pages(rig: Rig, pager: Pager) -> None:
-    """The incident changes many times while its report is made and its page delivered."""
-    with Agents(rig.settings, rig):
-        for number in range(3):
-            rig.publish(report(rig, number, bad=number > 0, samples=number > 0))
-        confirmed = eventually(
-            lambda: next((i for i in rig.incidents() if i.state is IncidentState.CONFIRMED), None), timeout_s=100
-        )
-        for extra in range(200):
-            rig.sender.send_contract(
-                ALERTS, dataclasses.replace(confirmed, subjects=(f"s{extra}",)), key=confirmed.dedup_key
-            )
-        rig.sender.flush()
-        eventually(lambda: actions(pager) == ["trigger"], timeout_s=100)
-        for number in (3, 4, 5):
-            rig.publish(report(rig, number, bad=False))
-        eventually(lambda: "resolve" in actions(pager), timeout_s=100)
-
-    assert actions(pager) == ["trigger", "resolve"]
-
-
 def test_bad_data_pages_at_once_and_blocks(rig: Rig, pager: Pager) -> None:
     with Agents(rig.settings, rig):
         rig.publish(report(rig, 0, bad=True, cause=Cause.NULLS))
