@@ -25,8 +25,10 @@ __all__ = ["StreamWorker", "run", "stream_topics"]
 
 _REPORT_EVERY_S = 0.05
 """Progress is written this often while there is more to do, and at once when there is not."""
-_BACKLOG = 6
+_BACKLOG = 10
 """Micro-batches taken in one turn while there is a backlog: a key that changes in each is written online once."""
+_FEW = 20
+"""Less than this part of a micro-batch is no backlog: what was taken goes on at once."""
 _LOG = get_logger(__name__)
 
 
@@ -109,7 +111,7 @@ class StreamWorker:
     def step(self, *, wait: bool = True) -> bool:
         """One turn; whether there may be more to do at once."""
         taken = fetched = self._sources.step(self._wait_s if wait else 0.0)
-        while fetched * 2 > self._batch_rows and taken < _BACKLOG * self._batch_rows:
+        while fetched * _FEW > self._batch_rows and taken < _BACKLOG * self._batch_rows:
             fetched = self._sources.step(0.0)
             taken += fetched
         # What was forwarded comes back through the broker in a few milliseconds: worth waiting for when all is read.
