@@ -123,7 +123,8 @@ def _first_is_there(replay: Replay) -> bool:
     if replay.record() is not None:
         return True
     state = replay.harness.controller.state()
-    if state is not None and state.retrains and state.phase != "retraining":
+    ended = ("rejected,", "too_few_labels,", "failed:")
+    if state is not None and state.history and any(word in state.history[-1] for word in ended):
         raise UnavailableError(f"there is no first model: {state.history[-1]}", hint="see the worker's log")
     return False
 
