@@ -17,9 +17,6 @@ __all__ = ["Fetcher", "MessageBatch"]
 
 _AT_ONCE = 500
 """Messages of one call: few enough to stay in cache (three times faster than 10,000)."""
-_FEW = 20
-_MORE_S = 0.005
-"""With a backlog (at least this part of a full batch) the next messages are worth a moment: they are on their way."""
 _LANE_ROWS = 200_000
 """A lane with more waiting messages is paused until half of them are gone."""
 _STUCK_S = 5.0
@@ -62,8 +59,6 @@ class Fetcher:
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._headers: dict[tuple[str, int], dict[int, Headers]] = {}
         self._paused: set[tuple[str, int]] = set()
-        self.has_backlog = False
-        """Whether the last fetch read or gave so much that there is likely more at once."""
         self._starved_s: float | None = None
         """Since when nothing has come from the broker although messages wait here."""
         self._released_us = -(2**63)
@@ -81,9 +76,6 @@ class Fetcher:
         lane = self._lanes[topic, partition]
         return lane.at_end and not len(lane)
 
-    def _all_at_end(self) -> bool:
-        return all(lane.at_end for lane in self._lanes.values())
-
     def fetch(self, max_rows: int, wait_s: float) -> list[MessageBatch]:
         """What may be processed now; waits for a first message only.
 
@@ -95,8 +87,6 @@ class Fetcher:
         fetched = self._read(1, 0.0 if waiting else wait_s)
         while fetched and fetched < max_rows:
             count = self._read(_AT_ONCE, 0)
-            if not count and fetched * _FEW > max_rows and not self._all_at_end():
-                count = self._read(1, _MORE_S)
             if not count:
                 break
             fetched += count
@@ -106,7 +96,6 @@ class Fetcher:
         elif self._starved_s is None:
             self._starved_s = time.monotonic()
         batches = self._release(max_rows)
-        self.has_backlog = (fetched + sum(map(len, batches))) * _FEW > max_rows
         if waiting and not batches and not fetched:
             self._read(1, min(wait_s, 0.005))  # held back by a partition whose messages are on their way
         return batches

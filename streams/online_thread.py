@@ -1,4 +1,4 @@
-"""Writes beside the thread that computes: while Redis or the disk works, the next batch is decoded.
+"""Writes rows online beside the thread that computes them: while Redis works, the next batch is decoded.
 
 Jobs are done in the order given, so a report that follows rows is seen after them.
 """
