@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 FEATURES = ("spend__count_1d", "spend__mean_eur_1d", "amount")
-TINY = TorchClassifier(hidden=(8,), epochs=4, min_steps=0, batch_rows=64, learning_rate=2e-2, validation=0.25)
+TINY = TorchClassifier(hidden=(8,), epochs=4, batch_rows=64, learning_rate=2e-2, validation=0.25)
 
 Array = NDArray[Any]
 

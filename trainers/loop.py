@@ -29,7 +29,7 @@ from trainers.progress import Progress
 
 __all__ = ["TRAINER_VERSION", "TrainedNetwork", "TrainingRows", "train"]
 
-TRAINER_VERSION = 2
+TRAINER_VERSION = 1
 """Raised when the arithmetic changes, so that no run resumes from weights of another."""
 
 STEPS_PER_REPORT = 50
@@ -107,9 +107,8 @@ def train(
     resumed_from = len(history)
 
     steps_per_epoch = math.ceil(len(train_TE) / config.batch_rows)
-    epochs = max(config.epochs, math.ceil(config.min_steps / steps_per_epoch))
-    steps = steps_per_epoch * epochs
-    for epoch in range(resumed_from + 1, epochs + 1):
+    steps = steps_per_epoch * config.epochs
+    for epoch in range(resumed_from + 1, config.epochs + 1):
         order_T = torch.from_numpy(np.random.default_rng((config.seed, epoch)).permutation(len(train_TE))).to(device)
         epoch_loss, loss_sum, since = 0.0, torch.zeros((), device=device), 0
         for rows_B in torch.split(order_T, config.batch_rows):
@@ -128,7 +127,9 @@ def train(
                 epoch_loss += mean_loss * since
                 loss_sum, since = torch.zeros((), device=device), 0
                 report(
-                    Progress(step=step, steps=steps, epoch=epoch - 1, epochs=epochs, loss=mean_loss, checkpoint=saved)
+                    Progress(
+                        step=step, steps=steps, epoch=epoch - 1, epochs=config.epochs, loss=mean_loss, checkpoint=saved
+                    )
                 )
 
         validation_V = _logits(network, validation_VE)
@@ -137,7 +138,7 @@ def train(
         if _quality(record) > best_quality:
             best_epoch, best_quality = epoch, _quality(record)
             best = [parameter.detach().clone() for parameter in network.parameters()]
-        if epoch % config.checkpoint_every == 0 and epoch < epochs:
+        if epoch % config.checkpoint_every == 0 and epoch < config.epochs:
             state = CheckpointState(
                 identity=identity,
                 epoch=epoch,
@@ -153,7 +154,7 @@ def train(
                 step=step,
                 steps=steps,
                 epoch=epoch,
-                epochs=epochs,
+                epochs=config.epochs,
                 loss=record.loss,
                 validation=record.validation_average_precision,
                 checkpoint=saved,

@@ -51,8 +51,6 @@ class TorchClassifier:
     hidden: tuple[int, ...] = (64, 32)
     """Width of each hidden layer."""
     epochs: int = 12
-    min_steps: int = 1_500
-    """Epochs are added until so many batches were seen: a young stream has few rows."""
     batch_rows: int = 512
     learning_rate: float = 4e-3
     """At the first step; falls to 0 along a half cosine."""
