@@ -12,10 +12,10 @@ import pytest
 
 @pytest.mark.timeout(900)
 def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
-    """Six weeks of generated events: first model, drift, retraining, promotion, two bad candidates sent back."""
+    """The whole demo on its own data: first model, drift, retraining, promotion, two bad candidates sent back."""
     home, out = tmp_path / "home", tmp_path / "out"
     done = subprocess.run(
-        [sys.executable, "-m", "headrace", "demo", "--days", "42", "--home", str(home), "--out", str(out)],
+        [sys.executable, "-m", "headrace", "demo", "--home", str(home), "--out", str(out)],
         capture_output=True,
         text=True,
         env={key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")},
