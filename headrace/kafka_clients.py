@@ -37,6 +37,9 @@ __all__ = [
 
 ANSWER_S = 10.0
 """Longest wait for an answer about metadata, offsets or topics."""
+_FIRST_ANSWER_S = 5.0
+"""Longest wait for a broker that may not be there at all."""
+_ASK_AGAIN_S = 0.02
 _WARN_EVERY_S = 30.0
 
 
@@ -141,12 +144,12 @@ def check_broker(settings: Settings) -> None:
     Raises:
         UnavailableError: it does not, said in one sentence.
     """
-    _metadata(settings, ANSWER_S)
+    _metadata(settings)
 
 
 def partition_counts(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
     """Partitions of each topic that exists."""
-    known = _metadata(settings, ANSWER_S).topics
+    known = _metadata(settings).topics
     return {name: len(known[name].partitions) for name in topics if name in known}
 
 
@@ -156,11 +159,11 @@ def ensure_topics(settings: Settings, topics: Iterable[Topic | str]) -> None:
     A plain name gets the configured number of partitions.
 
     Raises:
-        UnavailableError: the broker does not answer.
+        UnavailableError: the broker does not answer, or a new topic gets no leader.
         ConfigError: it refuses a topic.
     """
     wanted = {item if isinstance(item, str) else item.name: item for item in topics}
-    known = _metadata(settings, ANSWER_S).topics
+    known = _metadata(settings).topics
     new = []
     for name, item in wanted.items():
         if name in known:
@@ -180,6 +183,7 @@ def ensure_topics(settings: Settings, topics: Iterable[Topic | str]) -> None:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 continue
             raise ConfigError(f"topic {name!r} cannot be created: {error.args[0].str()}") from error
+    _wait_for_leaders(settings, [topic.topic for topic in new])
 
 
 def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
@@ -329,9 +333,29 @@ def _client_config(path: str) -> dict[str, str]:
     return values
 
 
-def _metadata(settings: Settings, timeout_s: float) -> Any:
+def _wait_for_leaders(settings: Settings, topics: Sequence[str]) -> None:
+    """A topic that was just created is known to a broker's metadata a moment later."""
+    deadline_s = time.monotonic() + ANSWER_S
+    missing: list[str] = list(topics)
+    while missing:
+        known = _metadata(settings).topics
+        missing = [name for name in missing if name not in known or not _is_led(known[name])]
+        if missing and time.monotonic() > deadline_s:
+            raise UnavailableError(
+                f"topic {missing[0]!r} was created and has no leader after {ANSWER_S:g} s",
+                hint="look at the broker's log; then try again",
+            )
+        if missing:
+            time.sleep(_ASK_AGAIN_S)
+
+
+def _is_led(topic: Any) -> bool:
+    return bool(topic.partitions) and all(part.leader >= 0 for part in topic.partitions.values())
+
+
+def _metadata(settings: Settings) -> Any:
     admin = admin_client(settings)
     try:
-        return admin.list_topics(timeout=timeout_s)
+        return admin.list_topics(timeout=_FIRST_ANSWER_S)
     except KafkaException as error:
         raise translate(error, settings.kafka.bootstrap) from error

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import prometheus_client  # noqa: F401  # before Feast, whose import turns every later counter into one file per process
 import pytest
 
 from headrace.config import Settings

@@ -12,7 +12,7 @@ from headrace.contracts.redis_keys import rollout_key
 from headrace.contracts.rollout import RolloutChange, RolloutRecord, Stage
 from headrace.contracts.topics import DEPLOYMENTS
 from headrace.errors import IntegrityError, UnavailableError
-from headrace.kafka_clients import read_topic
+from headrace.kafka_clients import end_offsets, read_topic
 from headrace.rollout_records import begin_shadow, first_champion
 from headrace.rollout_store import RolloutStore, announce
 
@@ -95,7 +95,9 @@ def test_a_redis_that_is_away_is_said_so() -> None:
 
 def test_an_announced_change_is_on_the_deployments_topic(stack: Settings, fresh_name: Callable[[str], str]) -> None:
     told = change(first(fresh_name("model")))
+    ends = end_offsets(stack, [DEPLOYMENTS.name])  # other tests put garbage on this topic
     announce(stack, told)
 
-    heard = [decode(message.value(), RolloutChange) for message in read_topic(stack, DEPLOYMENTS.name)]
+    start = {number: end for (_, number), end in ends.items()}
+    heard = [decode(message.value(), RolloutChange) for message in read_topic(stack, DEPLOYMENTS.name, start=start)]
     assert told in heard
