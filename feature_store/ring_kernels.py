@@ -150,11 +150,15 @@ def set_labels(
     shape: Shape,
     label_input: int,
     label_enter_us: int,
+    since_us: int,
     watermark_us: int,
     lateness_us: int,
     retention_us: int,
 ) -> int:
-    """Set labels and return how many changed; those of unknown events wait in ``pending``, which must have room."""
+    """Set labels and return how many changed; those of unknown events wait in ``pending`` from ``since_us`` on.
+
+    ``pending`` must have room.
+    """
     meta, next_change, counters = slots.meta, slots.next_change, slots.counters
     pending_id, pending_value, pending_at = pending.id, pending.value, pending.at
     total, seen = SUMS + label_input, shape.seen[label_input]
@@ -166,7 +170,7 @@ def set_labels(
             place = pending_place(ids[e], pending_id, pending_at)
             if pending_at[place] == NEVER_US:
                 counters[PENDING] += 1
-            pending_id[place], pending_value[place], pending_at[place] = ids[e], values[e], watermark_us
+            pending_id[place], pending_value[place], pending_at[place] = ids[e], values[e], since_us
             continue
         end = meta[slot, START] + meta[slot, COUNT]
         position = upper_bound(arena, meta[slot, START], end, t - 1)

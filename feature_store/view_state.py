@@ -118,15 +118,25 @@ class ViewState:
         self.too_late += len(too_late)
         return Applied(applied=applied, duplicates=duplicates, too_late=too_late)
 
-    def label(self, ids: I64, values: I64) -> int:
+    def label(self, ids: I64, values: I64, *, arrived_us: int = BEGINNING_US) -> int:
         """Set labels by event id; the number of events whose label changed.
 
-        A label whose event is unknown waits for it for the stream's lateness; the newest of one id counts.
-        A label that comes later than that after its first effect changes the log from ``watermark - lateness`` on.
+        A label whose event is unknown waits for it until the watermark is the stream's lateness past its arrival; the
+        newest of one id counts. A label that comes later than that after its first effect changes the log from
+        ``watermark - lateness`` on.
+
+        Args:
+            ids: (n,) event_id64 of their events.
+            values: (n,) exact labels; NULL takes one back.
+            arrived_us: newest arrival among them. A reader that is ahead with the labels and behind with the events
+                loses none; labels stamped years after their events still wait no longer than the view looks back.
         """
         if self.plan.label_input < 0:
             return 0
         memory = self._memory
+        since_us = self.watermark_us
+        if since_us != BEGINNING_US:
+            since_us = max(since_us, min(arrived_us, since_us + self.plan.retention_us))
         memory.reserve_pending(len(ids), self.watermark_us - self.plan.lateness_us)
         return int(
             ring_kernels.set_labels(
@@ -139,6 +149,7 @@ class ViewState:
                 self._shape,
                 self.plan.label_input,
                 self.plan.label_enter_us,
+                since_us,
                 self.watermark_us,
                 self.plan.lateness_us,
                 self.plan.retention_us,

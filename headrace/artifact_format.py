@@ -1,10 +1,12 @@
 """The format of a trained model and its forward pass in numpy: what trainers write and everybody else reads.
 
-    <folder>/weights.safetensors   layers, standardisation and calibration as tensors; nothing is unpickled
+    <folder>/weights.safetensors   layers, bounds, standardisation and calibration as tensors; nothing is unpickled
     <folder>/manifest.json         contracts.artifacts.ModelManifest, with the digest of the weights
 
-A row of F inputs becomes a score in four steps:
+A row of F inputs becomes a score in five steps:
 
+    bound        to the range seen in training: beyond it the nearest value seen is answered for, and an input that
+                 never varied then counts for nothing, where a network would run on along a straight line
     expand       x_F -> (x, sign(x) log(1 + |x|))      amounts and counts have long tails; the network sees both forms
     standardise  minus the training mean, over the training deviation; null becomes the training mean
     network      dense layers with ReLU between them, one logit
@@ -29,7 +31,16 @@ from headrace.contracts.artifacts import ModelManifest
 from headrace.errors import IntegrityError
 from headrace.manifest_file import read_manifest
 
-__all__ = ["MANIFEST_FILE", "WEIGHTS_FILE", "LoadedModel", "expand", "sha256_of", "sigmoid", "standardise"]
+__all__ = [
+    "MANIFEST_FILE",
+    "WEIGHTS_FILE",
+    "InputScaling",
+    "LoadedModel",
+    "expand",
+    "sha256_of",
+    "sigmoid",
+    "standardise",
+]
 
 WEIGHTS_FILE = "weights.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -46,12 +57,42 @@ def expand(inputs_NF: Array) -> Array:
     return np.concatenate([inputs_NF, np.copysign(np.log1p(np.abs(inputs_NF)), inputs_NF)], axis=1)
 
 
-def standardise(inputs_NF: Array, mean_E: Array, scale_E: Array) -> Array:
-    """Expanded inputs with zero mean and unit deviation over the training rows, (N, F) to (N, E) float64.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InputScaling:
+    """What training learned about the inputs alone: F inputs, E = 2F expanded inputs, all float64."""
 
-    A null (NaN) becomes 0, the training mean. Nothing else is replaced: an infinite input gives no finite score.
+    low_F: Array
+    high_F: Array
+    """Smallest and largest finite value seen; without one, 0."""
+    mean_E: Array
+    scale_E: Array
+
+    def tensors(self) -> dict[str, Array]:
+        """As they are stored."""
+        return {"low": self.low_F, "high": self.high_F, "mean": self.mean_E, "scale": self.scale_E}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Array], inputs: int) -> "InputScaling":
+        """From what is stored.
+
+        Raises:
+            KeyError: a tensor is absent.
+            ValueError: one does not fit ``inputs``.
+        """
+        for name, size in (("low", inputs), ("high", inputs), ("mean", 2 * inputs), ("scale", 2 * inputs)):
+            if tensors[name].shape != (size,):
+                raise ValueError(f"{name!r} has shape {tensors[name].shape}, not ({size},)")
+        low, high, mean, scale = (tensors[name].astype(np.float64) for name in ("low", "high", "mean", "scale"))
+        return cls(low_F=low, high_F=high, mean_E=mean, scale_E=scale)
+
+
+def standardise(inputs_NF: Array, scaling: InputScaling) -> Array:
+    """Bounded, expanded inputs with zero mean and unit deviation over the training rows, (N, F) to (N, E) float64.
+
+    A null (NaN) becomes 0, the training mean. An infinite input stays so and gives no finite score.
     """
-    z_NE = (expand(inputs_NF) - mean_E) / scale_E
+    bounded_NF = np.where(np.isinf(inputs_NF), inputs_NF, np.clip(inputs_NF, scaling.low_F, scaling.high_F))
+    z_NE = (expand(bounded_NF) - scaling.mean_E) / scaling.scale_E
     return np.where(np.isnan(z_NE) & np.isnan(np.tile(inputs_NF, 2)), 0.0, z_NE)
 
 
@@ -82,8 +123,7 @@ class LoadedModel:
     """A model version in memory, verified, ready to score; shared by threads."""
 
     manifest: ModelManifest
-    mean_E: Array
-    scale_E: Array
+    scaling: InputScaling
     layers: tuple[tuple[Array, Array], ...]
     """(weight (in, out), bias (out,)) of each dense layer, float64."""
     slope: float
@@ -149,7 +189,7 @@ class LoadedModel:
             raise IntegrityError(
                 f"{self.manifest.model!r} takes (N, {len(self.features)}) inputs, got {inputs_NF.shape}"
             )
-        hidden = standardise(inputs_NF, self.mean_E, self.scale_E)
+        hidden = standardise(inputs_NF, self.scaling)
         for weight, bias in self.layers[:-1]:
             hidden = np.maximum(hidden @ weight + bias, 0.0)
         weight, bias = self.layers[-1]
@@ -170,15 +210,15 @@ def _from_tensors(manifest: ModelManifest, path: Path) -> LoadedModel:
             if weight.shape != shape or bias.shape != shape[1:]:
                 raise IntegrityError(f"{path}: layer {index} has shape {weight.shape}, the manifest says {shape}")
             layers.append((weight.astype(np.float64), bias.astype(np.float64)))
-        mean_E, scale_E, calibration = (tensors[name] for name in ("mean", "scale", "calibration"))
-    except (KeyError, SafetensorError) as error:
+        scaling = InputScaling.of(tensors, len(manifest.features))
+        calibration = tensors["calibration"]
+    except (KeyError, ValueError, SafetensorError) as error:
         raise IntegrityError(f"{path} is no model of kind {manifest.architecture}: {error}") from error
-    if mean_E.shape != (widths[0],) or scale_E.shape != (widths[0],) or calibration.shape != (2,):
-        raise IntegrityError(f"{path}: standardisation or calibration does not fit {len(manifest.features)} inputs")
+    if calibration.shape != (2,):
+        raise IntegrityError(f"{path}: calibration has shape {calibration.shape}, not (2,)")
     return LoadedModel(
         manifest=manifest,
-        mean_E=mean_E.astype(np.float64),
-        scale_E=scale_E.astype(np.float64),
+        scaling=scaling,
         layers=tuple(layers),
         slope=float(calibration[0]),
         intercept=float(calibration[1]),

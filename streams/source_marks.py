@@ -27,6 +27,7 @@ class SourceMarks:
 
     def __init__(self, events: str, labels: str | None) -> None:
         self._events = events
+        self._labels = labels
         self._topics = {events} | ({labels} if labels else set())
         self._marks: dict[str, I64] = {}
         """Topic -> (P, 3): applied offset, newest time, idle (-1: nothing heard yet)."""
@@ -64,6 +65,11 @@ class SourceMarks:
         awake = every[every[:, _IDLE] == 0]
         reached_us = min(newest_us, int(awake[:, _NEWEST].min())) if len(awake) else newest_us
         return None if reached_us == NO_TIME_US else reached_us
+
+    def labels_us(self) -> int:
+        """Newest arrival among the labels taken in; lateness.NO_TIME_US for none."""
+        marks = self._marks.get(self._labels or "")
+        return NO_TIME_US if marks is None else int(marks[:, _NEWEST].max())
 
     def applied(self) -> dict[str, int]:
         """``<topic>:<partition>`` -> newest offset taken in, -1 for none."""

@@ -160,14 +160,10 @@ class ViewTask:
             UnavailableError: the online store is away; the task must be thrown away and restored.
         """
         too_late = self._apply_events()
-        labels = self._apply_labels()
-        before_us, watermark_us = self._state.watermark_us, self._marks.watermark_us()
+        self._apply_labels()
+        watermark_us = self._marks.watermark_us()
         if watermark_us is not None:
             self._state.advance(watermark_us)
-        if labels is not None and self._state.watermark_us - before_us > self.plan.lateness_us // 32:
-            # A label waits for its event from the watermark at which it came. After a long step that is the new one;
-            # where the event is known, saying it again changes nothing.
-            self._state.label(*labels)
         drained = self._state.drain(log=log)
         if len(drained.latest):
             version = max(self._offset, 0)
@@ -227,13 +223,12 @@ class ViewTask:
         sources, offsets = waiting.column(lambda batch: batch.sources), waiting.column(lambda batch: batch.offsets)
         return [self._too_late(int(sources[row]), int(offsets[row]), int(times_us[row])) for row in applied.too_late]
 
-    def _apply_labels(self) -> tuple[I64, I64] | None:
+    def _apply_labels(self) -> None:
         if not self._labels.batches:
-            return None
+            return
         waiting, self._labels = self._labels, _Waiting([], [])
         ids, values = waiting.column(lambda batch: batch.ids), waiting.column(lambda batch: batch.columns[VALUE])
-        self._state.label(ids, values)
-        return ids, values
+        self._state.label(ids, values, arrived_us=self._marks.labels_us())
 
     def _too_late(self, partition: int, offset: int, time_us: int) -> TooLate:
         now = format_us(self._state.watermark_us)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace import TorchClassifier
-from headrace.artifact_format import LoadedModel
+from headrace.artifact_format import InputScaling, LoadedModel
 from headrace.contracts.artifacts import DatasetManifest, EvaluationReport, ModelManifest
 from headrace.dataset_format import DatasetRows, read_rows, write_dataset
 from trainers.job import TrainingJob
@@ -22,6 +22,7 @@ __all__ = [
     "a_report",
     "make_dataset",
     "make_rows",
+    "unscaled",
 ]
 
 FEATURES = ("spend__count_1d", "spend__mean_eur_1d", "amount")
@@ -74,6 +75,16 @@ def a_job(dataset: Path, **changes: Any) -> TrainingJob:
     return dataclasses.replace(job, **changes)
 
 
+def unscaled(inputs: int) -> InputScaling:
+    """Inputs that go into the network as they are."""
+    return InputScaling(
+        low_F=np.full(inputs, -1e6),
+        high_F=np.full(inputs, 1e6),
+        mean_E=np.zeros(2 * inputs),
+        scale_E=np.ones(2 * inputs),
+    )
+
+
 def a_linear_model(weights: Array, *, bias: float = 0.0, version: str = "v1") -> LoadedModel:
     """A model without hidden layer whose logit is ``weights`` times the plain inputs, plus ``bias``."""
     inputs = len(weights)
@@ -95,8 +106,7 @@ def a_linear_model(weights: Array, *, bias: float = 0.0, version: str = "v1") ->
     expanded = np.concatenate([weights, np.zeros(inputs)])[:, None]
     return LoadedModel(
         manifest=manifest,
-        mean_E=np.zeros(2 * inputs),
-        scale_E=np.ones(2 * inputs),
+        scaling=unscaled(inputs),
         layers=((expanded, np.array([bias])),),
         slope=1.0,
         intercept=0.0,

@@ -9,7 +9,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from headrace.artifact_format import MANIFEST_FILE, WEIGHTS_FILE, LoadedModel
+from headrace.artifact_format import MANIFEST_FILE, WEIGHTS_FILE, InputScaling, LoadedModel
 from headrace.contracts.artifacts import ModelManifest
 from headrace.dataset_format import DatasetRows
 from headrace.durable_files import new_folder
@@ -34,8 +34,7 @@ def write_artifact(
     job: TrainingJob,
     rows: DatasetRows,
     first_validation: int,
-    mean_E: Array,
-    scale_E: Array,
+    scaling: InputScaling,
 ) -> ModelManifest:
     """Calibrate, measure on the validation rows, and write weights and manifest as one folder.
 
@@ -48,14 +47,13 @@ def write_artifact(
         job: configuration.
         rows: the whole data set, training and validation rows.
         first_validation: index of the first validation row.
-        mean_E: standardisation of the expanded inputs.
-        scale_E: the same.
+        scaling: bounds and standardisation of the inputs.
     """
     labels_V = rows.labels[first_validation:]
     slope, intercept = fit_calibration(
         trained.validation_logits_V, labels_V, positive_weight=job.trainer.positive_weight
     )
-    tensors = {"mean": mean_E, "scale": scale_E, "calibration": np.array([slope, intercept])}
+    tensors = {**scaling.tensors(), "calibration": np.array([slope, intercept])}
     for index, (weight, bias) in enumerate(trained.layers):
         tensors[f"weight_{index}"], tensors[f"bias_{index}"] = weight, bias
     payload = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
@@ -83,8 +81,7 @@ def write_artifact(
     )
     model = LoadedModel(
         manifest=draft,
-        mean_E=mean_E,
-        scale_E=scale_E,
+        scaling=scaling,
         layers=tuple((weight.astype(np.float64), bias.astype(np.float64)) for weight, bias in trained.layers),
         slope=slope,
         intercept=intercept,

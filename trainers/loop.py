@@ -29,7 +29,7 @@ from trainers.progress import Progress
 
 __all__ = ["TRAINER_VERSION", "TrainedNetwork", "TrainingRows", "train"]
 
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
 """Raised when the arithmetic changes, so that no run resumes from weights of another."""
 
 STEPS_PER_REPORT = 50

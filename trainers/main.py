@@ -26,7 +26,7 @@ from headrace.errors import ConfigError, HeadraceError, RejectedError, Unavailab
 from headrace.manifest_file import to_json, write_manifest
 from trainers.artifact import write_artifact
 from trainers.checkpoint import CheckpointFolder
-from trainers.inputs import fit_standardisation
+from trainers.inputs import fit_scaling
 from trainers.job import Failure, RunFolder, TrainingJob
 from trainers.loop import TRAINER_VERSION, TrainingRows, train
 from trainers.progress import append_progress, begin_progress
@@ -91,8 +91,8 @@ def _train(folder: RunFolder, job: TrainingJob) -> ModelManifest:
             f"training rows of {manifest.dataset_id} hold {positives} positives in {first} rows; it takes both classes",
             hint="build the training set over a longer time",
         )
-    mean_E, scale_E = fit_standardisation(rows.features_NF[:first], manifest.features)
-    standardised_NE = standardise(rows.features_NF, mean_E, scale_E)
+    scaling = fit_scaling(rows.features_NF[:first], manifest.features)
+    standardised_NE = standardise(rows.features_NF, scaling)
     begin_progress(folder.progress_file)
     trained = train(
         job.trainer,
@@ -119,8 +119,7 @@ def _train(folder: RunFolder, job: TrainingJob) -> ModelManifest:
         job=job,
         rows=rows,
         first_validation=first,
-        mean_E=mean_E,
-        scale_E=scale_E,
+        scaling=scaling,
     )
 
 

@@ -117,7 +117,11 @@ def _alternates(pages: Sequence[Any], key: str) -> bool:
 def _rollouts(changes: Sequence[RolloutChange], harms: Sequence[Harm]) -> tuple[Promise, ...]:
     promoted = [change.record.champion for change in changes if change.record.stage is Stage.PROBATION]
     staged = {
-        version: {c.record.stage for c in changes if c.record.challenger == version and c.record.champion != version}
+        version: [
+            stage
+            for stage in dict.fromkeys(change.record.stage for change in changes if change.record.challenger == version)
+            if stage in (Stage.SHADOW, Stage.CANARY)
+        ]
         for version in promoted
     }
     bad = {harm.version for harm in harms}
@@ -129,10 +133,8 @@ def _rollouts(changes: Sequence[RolloutChange], harms: Sequence[Harm]) -> tuple[
         ),
         Promise(
             claim="each of them passed shadow and canary first",
-            value=", ".join(
-                f"{version}: {' → '.join(sorted(stages, reverse=True))}" for version, stages in staged.items()
-            ),
-            held=all({Stage.SHADOW, Stage.CANARY} <= stages for stages in staged.values()),
+            value=", ".join(f"{version}: {' → '.join(stages)}" for version, stages in staged.items()),
+            held=all(stages == [Stage.SHADOW, Stage.CANARY] for stages in staged.values()),
         ),
         Promise(
             claim="no bad candidate became champion",

@@ -4,9 +4,12 @@ servers ─► features ─► first model ─► days under load: drift, page, 
         ─► a bad candidate by override: harm, rollback ─► the same with Temporal stopped ─► proof and pictures
 """
 
+import fcntl
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,8 @@ from headrace.demo.replay import Replay
 from headrace.demo.sabotage import invert, overflow
 from headrace.demo.source import Source
 from headrace.demo.summary import Harm
-from headrace.errors import UnavailableError
+from headrace.errors import RejectedError, UnavailableError
+from headrace.local.stack import EmbeddedStack
 from headrace.rollout_records import begin_canary, begin_shadow
 from headrace.rollout_store import announce
 from headrace.spec.model import Model
@@ -41,6 +45,8 @@ LAST_DAYS = 9
 STEADY_RATE = 20.0
 OPERATOR = "operator"
 LARGE_AMOUNT = "tx_amount"
+LOCK = "demo.lock"
+"""Marks the home of a demo, and is held while one runs."""
 
 
 def run_demo(home: Path, project: Project, model: Model, source: Source, *, out: Path, narrator: Narrator) -> bool:
@@ -53,8 +59,15 @@ def run_demo(home: Path, project: Project, model: Model, source: Source, *, out:
         source: events to replay.
         out: folder for pictures and page.
         narrator: where the story goes.
+
+    Raises:
+        RejectedError: the folder is not a demo's, or another demo runs in it.
     """
-    _fresh(home)
+    with _own(home):
+        return _tell(home, project, model, source, out, narrator)
+
+
+def _tell(home: Path, project: Project, model: Model, source: Source, out: Path, narrator: Narrator) -> bool:
     narrator.chapter(f"{source.title}: {source.table.num_rows:,} events of {source.days} days")
     pager_file = home / "logs" / "pager.jsonl"
     pager_file.parent.mkdir(parents=True, exist_ok=True)
@@ -97,12 +110,31 @@ def run_demo(home: Path, project: Project, model: Model, source: Source, *, out:
     return all_held(list(summary.promises))
 
 
-def _fresh(home: Path) -> None:
-    if home.exists():
-        from headrace.local.stack import EmbeddedStack
+@contextmanager
+def _own(home: Path) -> Iterator[None]:
+    """Empty the folder and keep it from other demos; only a folder that a demo made is ever emptied.
 
+    Raises:
+        RejectedError: it holds something else, or a demo runs in it.
+    """
+    lock = home / LOCK
+    if home.exists() and any(home.iterdir()) and not lock.exists():
+        raise RejectedError(f"{home} holds files that are no demo's", hint="give --home a new or empty folder")
+    home.mkdir(parents=True, exist_ok=True)
+    with lock.open("a", encoding="utf-8") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RejectedError(
+                f"another demo runs in {home}", hint="wait for it, or give this one a --home of its own"
+            ) from error
         EmbeddedStack(home).down()
-        shutil.rmtree(home)
+        for path in home.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != lock:
+                path.unlink()
+        yield
 
 
 def _print_plan(narrator: Narrator, plan: str) -> None:
@@ -132,7 +164,7 @@ def _first_is_there(replay: Replay) -> bool:
 def _forced_candidate(replay: Replay) -> Harm:
     """An inverted model is registered and forced past the gates; traffic's evidence sends it back."""
     harness, narrator = replay.harness, replay.harness.narrator
-    _until_steady(replay)
+    _until_steady(replay, days_left=7)
     version = _register(replay, "inverted", lambda good, bad: invert(good, bad))
     narrator.say(f"{version} scores 1 - p, as after swapped labels; the operator overrides the gates", day=replay.day)
     before, started = len(replay.changes), time.monotonic()
@@ -150,7 +182,7 @@ def _forced_candidate(replay: Replay) -> Harm:
 def _without_temporal(replay: Replay) -> Harm:
     """Temporal is down; a model that overflows is put on trial by hand; serving's own tripwire sends it back."""
     harness, narrator = replay.harness, replay.harness.narrator
-    _until_steady(replay)
+    _until_steady(replay, days_left=4)
     version = _register(replay, "overflowing", lambda good, bad: overflow(good, bad, feature=LARGE_AMOUNT))
     harness.stack.stop_service("temporal")
     narrator.say("Temporal is stopped", day=replay.day, style="yellow")
@@ -185,14 +217,25 @@ def _without_temporal(replay: Replay) -> Harm:
     return harm
 
 
-def _until_steady(replay: Replay) -> None:
-    """Let a rollout in flight come to its end first."""
-    while (
-        (record := replay.record()) is not None
-        and record.stage is not Stage.STEADY
-        and replay.day < replay.source.days - 5
-    ):
+def _until_steady(replay: Replay, *, days_left: int) -> None:
+    """Let a rollout in flight come to its end; when the days run out, the operator ends it."""
+    while _stage(replay) is not Stage.STEADY and replay.day < replay.source.days - days_left:
         replay.play_day()
+    stage = _stage(replay)
+    if stage is Stage.STEADY:
+        return
+    action = "promote" if stage is Stage.PROBATION else "rollback"
+    reason = "probation ends early" if stage is Stage.PROBATION else "the trial is called off"
+    replay.harness.narrator.say(f"the operator: {reason}", day=replay.day)
+    at_us = replay.source.day_end_us(replay.day - 1)
+    replay.harness.controller.command(OperatorCommand(action=action, by=OPERATOR, reason=reason, at_us=at_us))
+    replay.harness.barriers.wait("operator", lambda: _stage(replay) is Stage.STEADY)
+    replay.tell()
+
+
+def _stage(replay: Replay) -> Stage:
+    record = replay.record()
+    return Stage.STEADY if record is None else record.stage
 
 
 def _register(replay: Replay, name: str, make: Any) -> str:

@@ -51,7 +51,7 @@ class TorchClassifier:
     hidden: tuple[int, ...] = (64, 32)
     """Width of each hidden layer."""
     epochs: int = 12
-    batch_rows: int = 512
+    batch_rows: int = 256
     learning_rate: float = 4e-3
     """At the first step; falls to 0 along a half cosine."""
     weight_decay: float = 1e-4

@@ -21,7 +21,8 @@ def good(tmp_path: Path) -> Path:
     """A small network on two inputs, standardised with mean 0 and deviation 10."""
     rng = np.random.default_rng(0)
     widths = (4, 3, 2, 1)
-    tensors = {"mean": np.zeros(4), "scale": np.full(4, 10.0), "calibration": np.array([1.0, -0.5])}
+    tensors = {"low": np.full(2, -1e6), "high": np.full(2, 1e6), "mean": np.zeros(4), "scale": np.full(4, 10.0)}
+    tensors["calibration"] = np.array([1.0, -0.5])
     for index, shape in enumerate(itertools.pairwise(widths)):
         tensors[f"weight_{index}"] = rng.normal(size=shape)
         tensors[f"bias_{index}"] = rng.normal(size=shape[1])

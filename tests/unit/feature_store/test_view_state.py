@@ -111,6 +111,20 @@ def test_a_label_of_an_unknown_event_waits_for_the_lateness_and_no_longer() -> N
         assert value == expected or np.isnan([value, expected]).all()
 
 
+def test_a_label_read_ahead_of_its_event_waits_from_its_arrival() -> None:
+    plan = plan_of()
+    bad = plan.feature_names.index("mean_bad_50s")
+    for arrived_s, event_s, known in ((130, 135, True), (130, 136, False), (10_000, 300, False)):
+        state = ViewState(plan)
+        state.advance(100 * SECOND)
+        state.label(np.array([7]), np.array([1]), arrived_us=arrived_s * SECOND)
+        state.advance(event_s * SECOND)
+        before = np.array([(event_s - 1) * SECOND])
+        state.apply(np.zeros(1, np.int64), before, np.array([7]), np.array([[1], [1], [NULL]]))
+
+        assert bool(state.drain(log=False).latest.values[0, bad] == 1.0) is known
+
+
 def test_inputs_of_the_caller_are_left_alone() -> None:
     """A label that waited is put into the state, not into the batch it was given."""
     state = ViewState(plan_of())

@@ -155,6 +155,8 @@ def write_version(
     weight = np.array([[0.0], [3.0], [0.0], [2.2], [0.0], [0.0]])
     payload = safetensors.numpy.save(
         {
+            "low": np.full(3, -1e6),
+            "high": np.full(3, 1e6),
             "mean": np.zeros(6),
             "scale": np.ones(6),
             "calibration": np.array([1.0, 0.0]),

@@ -23,6 +23,8 @@ def write_version(
     inputs = len(model.feature_names)
     weights = np.concatenate([np.full(inputs, weight), np.zeros(inputs)])
     tensors = {
+        "low": np.full(inputs, -1e6),
+        "high": np.full(inputs, 1e6),
         "mean": np.zeros(2 * inputs),
         "scale": np.ones(2 * inputs),
         "weight_0": weights.reshape(2 * inputs, 1),

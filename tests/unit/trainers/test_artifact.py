@@ -10,12 +10,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.artifact_format import MANIFEST_FILE, WEIGHTS_FILE, LoadedModel, expand, standardise
+from headrace.artifact_format import MANIFEST_FILE, WEIGHTS_FILE, InputScaling, LoadedModel, expand, standardise
 from headrace.contracts.artifacts import ModelManifest
 from headrace.dataset_format import read_rows
 from headrace.errors import ConfigError, IntegrityError, RejectedError, UnavailableError
 from headrace.manifest_file import read_manifest, write_manifest
-from tests.training_cases import FEATURES, TINY, a_job, make_dataset
+from tests.training_cases import FEATURES, TINY, a_job, make_dataset, unscaled
 from trainers.artifact import CANDIDATE
 from trainers.job import RunFolder
 from trainers.main import main, run_job
@@ -66,7 +66,8 @@ def test_as_many_rows_are_flagged_as_are_positive(run: RunFolder) -> None:
 def test_numpy_scores_as_torch_does(run: RunFolder) -> None:
     tensors = {name: torch.from_numpy(array) for name, array in _tensors(run.artifact).items()}
     rows = read_rows(Path(run.read_job().dataset)).features_NF
-    hidden = torch.from_numpy(standardise(rows, tensors["mean"].numpy(), tensors["scale"].numpy())).float()
+    scaling = InputScaling.of({name: tensor.numpy() for name, tensor in tensors.items()}, rows.shape[1])
+    hidden = torch.from_numpy(standardise(rows, scaling)).float()
     for index in range(len(TINY.hidden)):
         hidden = torch.relu(hidden @ tensors[f"weight_{index}"] + tensors[f"bias_{index}"])
     last = len(TINY.hidden)
@@ -94,7 +95,7 @@ def test_a_null_counts_as_the_training_mean_and_any_number_gives_a_probability(
     model = LoadedModel.load(run.artifact)
     row = np.array([[np.nan if value is None else value for value in values]])
 
-    z = standardise(row, model.mean_E, model.scale_E)
+    z = standardise(row, model.scaling)
 
     assert (z[np.tile(np.isnan(row), 2)] == 0.0).all()
     assert 0.0 <= model.score(row)[0] <= 1.0
@@ -104,7 +105,18 @@ def test_an_infinite_input_is_not_hidden(run: RunFolder) -> None:
     row = np.array([[np.inf, 1.0, -np.inf]])
 
     assert np.isinf(expand(row)[0, [0, 2]]).all()
-    assert np.isinf(standardise(row, np.zeros(6), np.ones(6))[0, [0, 2, 3, 5]]).all()
+    assert np.isinf(standardise(row, unscaled(3))[0, [0, 2, 3, 5]]).all()
+
+
+def test_beyond_what_training_saw_the_nearest_value_counts(run: RunFolder) -> None:
+    model = LoadedModel.load(run.artifact)
+    low, high = model.scaling.low_F, model.scaling.high_F
+    edges = np.array([low, high])
+
+    assert model.score(np.array([low - 1e3, high + 1e3])).tolist() == model.score(edges).tolist()
+    rows = read_rows(Path(run.read_job().dataset)).features_NF
+    assert (low >= np.nanmin(rows, axis=0)).all()
+    assert (high <= np.nanmax(rows, axis=0)).all()
 
 
 def test_changed_weights_are_refused(artifact: Path) -> None:

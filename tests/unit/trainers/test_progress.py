@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headrace.artifact_format import standardise
 from headrace.errors import RejectedError
-from trainers.inputs import fit_standardisation
+from trainers.inputs import fit_scaling
 from trainers.progress import Progress, ProgressReader, append_progress, begin_progress
 from trainers.splits import time_split
 
@@ -69,11 +70,14 @@ def test_validation_is_newer_than_training() -> None:
 
 def test_an_infinite_input_is_named() -> None:
     with pytest.raises(RejectedError, match="input 'b' holds infinite"):
-        fit_standardisation(np.array([[1.0, np.inf], [2.0, 3.0]]), ("a", "b"))
+        fit_scaling(np.array([[1.0, np.inf], [2.0, 3.0]]), ("a", "b"))
 
 
 def test_constant_and_empty_inputs_are_harmless() -> None:
-    mean, scale = fit_standardisation(np.array([[7.0, np.nan], [7.0, np.nan]]), ("a", "b"))
+    rows = np.array([[7.0, np.nan], [7.0, np.nan]])
+    scaling = fit_scaling(rows, ("a", "b"))
 
-    assert scale.tolist() == [1.0] * 4
-    assert mean[[1, 3]].tolist() == [0.0, 0.0]
+    assert scaling.scale_E.tolist() == [1.0] * 4
+    assert scaling.mean_E[[1, 3]].tolist() == [0.0, 0.0]
+    # What never varied says nothing about values it never had.
+    assert standardise(np.array([[70.0, 3.0]]), scaling).tolist() == [[0.0] * 4]
