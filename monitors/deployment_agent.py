@@ -54,23 +54,30 @@ class DeploymentAgent:
         known = await self._store.incidents(model)
         if change.record.epoch <= known.epoch:
             return
-        track = next_track(known.track(model, ROLLBACK), change)
-        if (
-            track.state is not known.track(model, ROLLBACK).state
-            or track.opened_us != known.track(model, ROLLBACK).opened_us
-        ):
+        tracks = next_tracks(known.track(model, ROLLBACK), change)
+        for track in tracks:
             link = {"controller": workflow_url(self._settings, controller_id(model))}
             await self._announce(incident_of(track, link))
-        written = replace(known.with_tracks({ROLLBACK: track}), epoch=change.record.epoch)
+        moved = known.with_tracks({ROLLBACK: tracks[-1]}) if tracks else known
+        written = replace(moved, epoch=change.record.epoch)
         await self._store.save(model, written, tripped(change, known))
         self._signal()
 
 
-def next_track(track: IncidentTrack, change: RolloutChange) -> IncidentTrack:
-    """The rollback incident after a change; pure."""
+def next_tracks(track: IncidentTrack, change: RolloutChange) -> tuple[IncidentTrack, ...]:
+    """What a change makes of the rollback incident, in order; nothing when it stays as it is; pure.
+
+    A second rollback is a second incident: the first ends by it, for what was deployed in between may be announced
+    later, or not at all, by a writer that was slower.
+    """
     record = change.record
+    ended = (
+        (replace(track, state=IncidentState.RESOLVED, updated_us=max(record.at_us, track.updated_us)),)
+        if track.is_open
+        else ()
+    )
     if change.kind == ROLLBACK and record.written_by in _AUTOMATIC:
-        return replace(
+        begun = replace(
             track,
             state=IncidentState.CONFIRMED,
             version=record.champion,
@@ -82,9 +89,8 @@ def next_track(track: IncidentTrack, change: RolloutChange) -> IncidentTrack:
             severity="critical",
             summary=f"{record.model}: rolled back to {record.champion} by {record.written_by}: {record.reason}",
         )
-    if track.is_open:
-        return replace(track, state=IncidentState.RESOLVED, updated_us=max(record.at_us, track.updated_us))
-    return track
+        return (*ended, begun)
+    return ended
 
 
 def tripped(change: RolloutChange, known: ModelIncidents) -> Observation | None:

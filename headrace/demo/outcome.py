@@ -60,8 +60,8 @@ def judge(replay: Replay, harms: Sequence[Harm], verified: Mapping[str, Any]) ->
         promises=promises,
         facts=facts,
         links={
-            "Temporal UI (after `headrace up`)": workflow_url(settings, controller_id(model.name)),
-            "MLflow UI": f"headrace up --mlflow --home {harness.home}",
+            "servers, and MLflow's page": f"headrace up --mlflow --home {harness.home}",
+            "Temporal UI, once they are up": workflow_url(settings, controller_id(model.name)),
             **{f"Evidently report {number + 1}": str(report) for number, report in enumerate(reports)},
         },
     )
