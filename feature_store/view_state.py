@@ -128,15 +128,13 @@ class ViewState:
         Args:
             ids: (n,) event_id64 of their events.
             values: (n,) exact labels; NULL takes one back.
-            arrived_us: newest arrival among them. A reader that is ahead with the labels and behind with the events
-                loses none; labels stamped years after their events still wait no longer than the view looks back.
+            arrived_us: newest arrival among them, so that a reader who is ahead with labels and behind with events
+                loses none.
         """
         if self.plan.label_input < 0:
             return 0
         memory = self._memory
-        since_us = self.watermark_us
-        if since_us != BEGINNING_US:
-            since_us = max(since_us, min(arrived_us, since_us + self.plan.retention_us))
+        since_us = max(self.watermark_us, arrived_us)
         memory.reserve_pending(len(ids), self.watermark_us - self.plan.lateness_us)
         return int(
             ring_kernels.set_labels(

@@ -160,8 +160,8 @@ class ViewTask:
             UnavailableError: the online store is away; the task must be thrown away and restored.
         """
         too_late = self._apply_events()
-        self._apply_labels()
         watermark_us = self._marks.watermark_us()
+        self._apply_labels(watermark_us)
         if watermark_us is not None:
             self._state.advance(watermark_us)
         drained = self._state.drain(log=log)
@@ -223,12 +223,16 @@ class ViewTask:
         sources, offsets = waiting.column(lambda batch: batch.sources), waiting.column(lambda batch: batch.offsets)
         return [self._too_late(int(sources[row]), int(offsets[row]), int(times_us[row])) for row in applied.too_late]
 
-    def _apply_labels(self) -> None:
+    def _apply_labels(self, watermark_us: int | None) -> None:
         if not self._labels.batches:
             return
         waiting, self._labels = self._labels, _Waiting([], [])
         ids, values = waiting.column(lambda batch: batch.ids), waiting.column(lambda batch: batch.columns[VALUE])
-        self._state.label(ids, values, arrived_us=self._marks.labels_us())
+        arrived_us = self._marks.labels_us()
+        if watermark_us is not None:
+            # Labels stamped years after their events must not wait, and fill memory, for years.
+            arrived_us = min(arrived_us, watermark_us + self.plan.retention_us)
+        self._state.label(ids, values, arrived_us=arrived_us)
 
     def _too_late(self, partition: int, offset: int, time_us: int) -> TooLate:
         now = format_us(self._state.watermark_us)
