@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from feature_store.plan import ViewPlan
 
-__all__ = ["RowBatch"]
+__all__ = ["RowBatch", "newest_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,3 +60,31 @@ class RowBatch:
             state_id=nothing,
             state_inputs=np.empty((len(plan.inputs), 0), dtype=np.int64),
         )
+
+
+def newest_of(older: RowBatch, newer: RowBatch) -> RowBatch:
+    """Rows of two batches of one view, at most one of each key: the newer where both have it."""
+    rows = np.flatnonzero(~_is_in(older.keys, newer.keys))
+    if not len(rows):
+        return newer
+    sizes = np.diff(older.state_start)[rows]
+    ends = np.cumsum(sizes)
+    events = np.repeat(older.state_start[rows] - (ends - sizes), sizes) + np.arange(ends[-1])
+    return RowBatch(
+        keys=np.concatenate([older.keys[rows], newer.keys]),
+        valid_from_us=np.concatenate([older.valid_from_us[rows], newer.valid_from_us]),
+        valid_until_us=np.concatenate([older.valid_until_us[rows], newer.valid_until_us]),
+        values=np.concatenate([older.values[rows], newer.values]),
+        has_state=np.concatenate([older.has_state[rows], newer.has_state]),
+        state_start=np.concatenate([[0], ends, ends[-1] + newer.state_start[1:]]),
+        state_t=np.concatenate([older.state_t[events], newer.state_t]),
+        state_id=np.concatenate([older.state_id[events], newer.state_id]),
+        state_inputs=np.concatenate([older.state_inputs[:, events], newer.state_inputs], axis=1),
+    )
+
+
+def _is_in(keys: NDArray[np.generic], others: NDArray[np.generic]) -> NDArray[np.bool_]:
+    if keys.dtype != object:
+        return np.isin(keys, others)
+    known = set(others.tolist())
+    return np.fromiter((key in known for key in keys.tolist()), dtype=np.bool_, count=len(keys))

@@ -59,6 +59,8 @@ def consumer(settings: Settings, group: str, *, from_end: bool = False, config: 
         "auto.offset.reset": "latest" if from_end else "earliest",
         "fetch.min.bytes": 1,
         "fetch.wait.max.ms": 10,
+        # A partition whose local queue was full is otherwise left alone for a second.
+        "fetch.queue.backoff.ms": 5,
         "session.timeout.ms": 10_000,
         "partition.assignment.strategy": "cooperative-sticky",
         "allow.auto.create.topics": False,

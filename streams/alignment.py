@@ -11,7 +11,9 @@ events, or behind them. So what was fetched waits in lanes until every partition
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Lane", "release_limit_us"]
 
@@ -46,17 +48,17 @@ class Lane:
         values: Sequence[bytes | None],
         keys: Sequence[bytes | None],
         offsets: Sequence[int],
-        arrivals_us: Sequence[int],
+        arrivals_us: NDArray[np.int64],
     ) -> None:
         """Messages that follow those before."""
         self.at_end = False
         self.values.extend(values)
         self.keys.extend(keys)
         self.offsets.extend(offsets)
-        self.arrivals_us.extend(arrivals_us)
+        self.arrivals_us.extend(arrivals_us.tolist())
         # Order within a partition is kept even where a producer's clock went back.
-        highs = list(accumulate(arrivals_us, max, initial=self.newest_us))
-        self._highs_us.extend(highs[1:])
+        highs = np.maximum.accumulate(np.maximum(arrivals_us, self.newest_us)).tolist()
+        self._highs_us.extend(highs)
         self.newest_us = highs[-1]
         self.end_offset = offsets[-1] + 1
 
@@ -90,7 +92,7 @@ def release_limit_us(lanes: Iterable[Lane], slack_us: int, max_rows: int) -> int
         max_rows: about how many messages may pass; more do where many arrived at one instant.
 
     >>> ahead, behind = Lane(), Lane()
-    >>> ahead.add([b"x"], [None], [0], [900]); behind.add([b"y"], [None], [0], [100])
+    >>> ahead.add([b"x"], [None], [0], np.array([900])); behind.add([b"y"], [None], [0], np.array([100]))
     >>> release_limit_us([ahead, behind], 50, 10)
     150
     >>> behind.at_end = True

@@ -12,7 +12,10 @@ from feature_store.offline_tables import TIMESTAMP, feature_schema
 from feature_store.plan import NEVER_US, ViewPlan
 from feature_store.rows import RowBatch
 
-__all__ = ["FeatureBuffer"]
+__all__ = ["FeatureBuffer", "LogPart"]
+
+LogPart = tuple[RowBatch, int, int]
+"""Rows of one drain, the wall clock of their writing, and their version."""
 
 
 class FeatureBuffer:
@@ -27,7 +30,7 @@ class FeatureBuffer:
         self._plan = plan
         self._folder = folder
         self._schema = feature_schema(plan.view)
-        self._parts: list[tuple[RowBatch, int, int]] = []
+        self._parts: list[LogPart] = []
         self.rows = 0
 
     def restart(self, first_offset: int) -> None:
@@ -41,9 +44,13 @@ class FeatureBuffer:
             self._parts.append((rows, created_us, version))
             self.rows += len(rows)
 
-    def write(self, first_offset: int, last_offset: int) -> None:
-        """Make the collected rows durable as the changes of these offsets."""
+    def take(self) -> list[LogPart]:
+        """What was collected; the buffer is empty then."""
         parts, self._parts, self.rows = self._parts, [], 0
+        return parts
+
+    def write(self, parts: list[LogPart], first_offset: int, last_offset: int) -> None:
+        """Make rows durable as the changes of these offsets; may run in another thread than the rest."""
         if parts:
             table = pa.concat_tables([self._table(*part) for part in parts])
             write_segment(table, self._folder, first_offset, last_offset)

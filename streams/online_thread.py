@@ -1,28 +1,42 @@
-"""Writes rows online beside the thread that computes them: while Redis works, the next batch is decoded.
+"""Writes beside the thread that computes: while Redis or the disk works, the next batch is decoded.
 
-Jobs are done in the order given, so a report that follows rows is seen after them.
+Jobs are done in the order given, so a report that follows rows is seen after them. Rows that still wait when newer ones
+of their task come are joined with these, a key once: a Redis that is slower than the stream gets fewer rows, not late
+ones.
 """
 
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from feature_store.plan import ViewPlan
 from feature_store.redis_online import OnlineWriter
-from feature_store.rows import RowBatch
+from feature_store.rows import RowBatch, newest_of
 from headrace.errors import UnavailableError
 from headrace.logging import get_logger
 
 __all__ = ["OnlineThread", "StoppedWaitingError"]
 
 _AHEAD = 16
-"""Jobs that may wait: about one turn of the worker; then it waits too, and memory stays bounded."""
+"""Jobs that may wait: about one turn of the worker; then it waits too."""
+_JOINED_ROWS = 100_000
+"""Most rows that wait for one task; then the worker waits, and memory stays bounded."""
 _RETRY_S = 0.5
 _LOG = get_logger(__name__)
 
 
 class StoppedWaitingError(Exception):
     """Told to stop while the online store was away; what was given is not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    plan: ViewPlan
+    rows: RowBatch
+    version: int
+    watermark_us: int
 
 
 class OnlineThread:
@@ -37,23 +51,39 @@ class OnlineThread:
         self._online = online
         self._stop = stop
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(_AHEAD)
+        self._waiting: dict[tuple[str, int], _Waiting] = {}
+        self._lock = threading.Lock()
+        """Held while a batch is put among the waiting or taken out."""
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="online", daemon=True)
         self._thread.start()
 
-    def write(self, plan: ViewPlan, rows: RowBatch, *, version: int, watermark_us: int) -> int:
-        """Queue rows; gives their number.
+    def write(self, plan: ViewPlan, partition: int, rows: RowBatch, *, version: int, watermark_us: int) -> None:
+        """Queue rows of one task.
+
+        A row that waits longer is written under the version and watermark of the rows it was joined with: had its key
+        changed since, it would be among them.
 
         Raises:
             StoppedWaitingError: an earlier job was given up.
         """
-        self.do(lambda: self._online.write(plan, rows, version=version, watermark_us=watermark_us))
-        return len(rows)
+        self._raise()
+        place = (plan.view.name, partition)
+        with self._lock:
+            before = self._waiting.get(place)
+            if before is not None and len(before.rows) + len(rows) <= _JOINED_ROWS:
+                self._waiting[place] = _Waiting(plan, newest_of(before.rows, rows), version, watermark_us)
+                return
+        if before is not None:
+            self.wait()
+        with self._lock:
+            self._waiting[place] = _Waiting(plan, rows, version, watermark_us)
+        self._jobs.put(partial(self._write_waiting, place))
 
     def do(self, job: Callable[[], object]) -> None:
         """Queue a job; waits while too many do."""
         self._raise()
-        self._jobs.put(job)
+        self._jobs.put(partial(self._insist, job))
 
     def wait(self) -> None:
         """Return when everything queued is done.
@@ -73,12 +103,19 @@ class OnlineThread:
         while (job := self._jobs.get()) is not None:
             try:
                 if self._failure is None:
-                    self._insist(job)
+                    job()
             except BaseException as error:
                 # Raised again in the worker's thread, at its next call.
                 self._failure = error
             finally:
                 self._jobs.task_done()
+
+    def _write_waiting(self, place: tuple[str, int]) -> None:
+        with self._lock:
+            taken = self._waiting.pop(place)
+        self._insist(
+            lambda: self._online.write(taken.plan, taken.rows, version=taken.version, watermark_us=taken.watermark_us)
+        )
 
     def _insist(self, job: Callable[[], object]) -> None:
         warned = False

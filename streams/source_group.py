@@ -45,7 +45,7 @@ class _Schedule:
             self.wanted_s = now_s if self.wanted_s is None else self.wanted_s
             if quiet or now_s - self.wanted_s > _FLUSH_WAIT_S:
                 return True
-        rows = sum(task.buffered_rows for task in tasks)
+        rows = max(task.buffered_rows / len(task.commits) for task in tasks)
         return rows >= max_rows or now_s - self.flushed_s >= self.every_s
 
 
@@ -87,6 +87,11 @@ class SourceGroup:
         )
         for task in self._tasks:
             task.announce()
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether the last step read so much that there is likely more at once."""
+        return self._fetcher.has_backlog
 
     def step(self, wait_s: float) -> int:
         """Process what there is; how many messages that were.

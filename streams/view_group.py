@@ -1,7 +1,7 @@
 """All views of a project in one process: reads the keyed logs and runs a task for each partition of each view."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,9 @@ _AT_ONCE = 50
 """Messages of one call; each holds thousands of rows when there is much to do."""
 _TURN = 24
 """Micro-batches of rows taken in one turn: what the worker forwards in one, with room for labels and several views."""
+_FEW = 20
+_MORE_S = 0.01
+"""With many rows (at least this part of a micro-batch) more are on their way, and a key is written online once."""
 _ROOM_US = 600_000_000
 _LOG = get_logger(__name__)
 
@@ -93,8 +96,11 @@ class ViewGroup:
         return [task.progress() for task in moved]
 
     def save(self) -> None:
-        """Make everything durable."""
-        self._save([task for tasks in self._tasks.values() for task in tasks])
+        """Make everything durable, once what was given to the online store is written."""
+        for tasks in self._tasks.values():
+            for task in tasks:
+                if task.unsaved:
+                    self._save(task)
 
     def close(self) -> None:
         """Leave; what was not saved is read again next time."""
@@ -145,24 +151,25 @@ class ViewGroup:
             if rows >= limit:
                 break
             messages = take(self._consumer, _AT_ONCE, 0, self._bootstrap)
+            if not messages and rows * _FEW > self._settings.stream.batch_rows:
+                messages = take(self._consumer, 1, _MORE_S, self._bootstrap)
         return rows, touched
 
-    def _save(self, tasks: Iterable[ViewTask]) -> None:
-        # Before the state says it is done: what it will not produce again after a restart.
-        self._letters.flush()
-        self._online.wait()
-        for task in tasks:
-            task.save()
+    def _save(self, task: ViewTask) -> None:
+        # Behind the rows it was given: the state must not be ahead of what it will not produce again.
+        self._online.do(self._letters.flush)
+        self._online.do(task.take_save())
 
     def _save_due(self) -> None:
         now_s = time.monotonic()
         for tasks in self._tasks.values():
             for task in tasks:
                 if task.buffered_rows >= self._settings.stream.flush_rows:
-                    task.write_log()
+                    self._online.do(task.take_log())
                 if now_s >= self._due_s[id(task)]:
                     self._due_s[id(task)] = now_s + self._settings.stream.snapshot_every_s
-                    self._save([task])
+                    if task.unsaved:
+                        self._save(task)
 
     def _refuse(self, too_late: list[TooLate]) -> None:
         if not too_late:

@@ -35,11 +35,11 @@ _STATE = "state/"
 class OnlineRows(Protocol):
     """Where the newest row of each key goes; streams.online_thread.OnlineThread is one."""
 
-    def write(self, plan: ViewPlan, rows: RowBatch, *, version: int, watermark_us: int) -> int:
+    def write(self, plan: ViewPlan, partition: int, rows: RowBatch, *, version: int, watermark_us: int) -> None:
         """Replace rows that are not newer; may return before that is done."""
 
-    def wait(self) -> None:
-        """Return when everything given is written."""
+    def do(self, job: Callable[[], object]) -> None:
+        """Do something after what was given before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,34 +167,40 @@ class ViewTask:
         drained = self._state.drain(log=log)
         if len(drained.latest):
             version = max(self._offset, 0)
-            self._online.write(self.plan, drained.latest, version=version, watermark_us=self._state.watermark_us)
+            watermark_us = self._state.watermark_us
+            self._online.write(self.plan, self.partition, drained.latest, version=version, watermark_us=watermark_us)
         if drained.log is not None and len(drained.log):
             self._created_us = max(self._created_us + 1, self._now_us())
             self._buffer.add(drained.log, created_us=self._created_us, version=self._offset)
         return too_late
 
-    def write_log(self) -> None:
-        """Make the collected changes durable."""
-        if self._offset > self._logged:
-            self._buffer.write(self._logged + 1, self._offset)
-            self._logged = self._offset
+    def take_log(self) -> Callable[[], None]:
+        """Hand over the collected changes; gives what makes them durable."""
+        parts, first, last = self._buffer.take(), self._logged + 1, self._offset
+        self._logged = max(self._logged, last)
+        return lambda: self._buffer.write(parts, first, last)
 
-    def save(self) -> None:
-        """Make everything durable: log first, then the state, so that a restart finds no hole."""
-        if not self.unsaved:
-            return
-        self.write_log()
+    def take_save(self) -> Callable[[], None]:
+        """Copy the state; gives what makes it durable: log first, so that a restart finds no hole.
+
+        Rows given to the online store before must be written before it is called.
+        """
+        write_log = self.take_log()
         arrays = {f"{_STATE}{name}": array for name, array in self._state.snapshot().items()}
-        write_snapshot(
-            self._state_dir,
-            Snapshot(
-                offset=self._offset,
-                definition=self.plan.version,
-                facts={"created_us": self._created_us},
-                arrays={**arrays, **self._marks.arrays()},
-            ),
+        arrays |= {name: array.copy() for name, array in self._marks.arrays().items()}
+        snapshot = Snapshot(
+            offset=self._offset,
+            definition=self.plan.version,
+            facts={"created_us": self._created_us},
+            arrays=arrays,
         )
         self._saved = self._offset
+
+        def save() -> None:
+            write_log()
+            write_snapshot(self._state_dir, snapshot)
+
+        return save
 
     def progress(self) -> ViewProgress:
         """How far it is."""

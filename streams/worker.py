@@ -27,8 +27,6 @@ _REPORT_EVERY_S = 0.05
 """Progress is written this often while there is more to do, and at once when there is not."""
 _BACKLOG = 10
 """Micro-batches taken in one turn while there is a backlog: a key that changes in each is written online once."""
-_FEW = 20
-"""Less than this part of a micro-batch is no backlog: what was taken goes on at once."""
 _LOG = get_logger(__name__)
 
 
@@ -110,13 +108,12 @@ class StreamWorker:
 
     def step(self, *, wait: bool = True) -> bool:
         """One turn; whether there may be more to do at once."""
-        taken = fetched = self._sources.step(self._wait_s if wait else 0.0)
-        while fetched * _FEW > self._batch_rows and taken < _BACKLOG * self._batch_rows:
-            fetched = self._sources.step(0.0)
-            taken += fetched
+        taken = self._sources.step(self._wait_s if wait else 0.0)
+        while self._sources.has_backlog and taken < _BACKLOG * self._batch_rows:
+            taken += self._sources.step(0.0)
         # What was forwarded comes back through the broker in a few milliseconds: worth waiting for when all is read.
         applied = self._views.step(self._wait_s if wait or not taken else 0.0)
-        busy = bool(taken or applied)
+        busy = bool(taken or applied or self._sources.has_backlog)
         self._report(force=not busy)
         return busy
 

@@ -48,16 +48,9 @@ def build_app(task: dict[str, Any]) -> Any:
     )
     features = HandMade(task["redis"], task["group"])
     decode = msgspec.json.Decoder(Transaction).decode
-    decode_label = msgspec.json.Decoder(dict[str, int]).decode
 
     def topic(name: str) -> Any:
         return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-
-    async def label(stream: Any) -> None:
-        async for value in stream:
-            if value:
-                row = decode_label(value)
-                features.label(row["transaction_id"], row["tx_fraud"])
 
     async def event(stream: Any) -> None:
         seen, began = 0, (0.0, 0.0)
@@ -68,7 +61,7 @@ def build_app(task: dict[str, Any]) -> Any:
                 began = (time.perf_counter(), time.process_time())
             row = decode(value)
             at_us = int(row.tx_datetime.timestamp() * 1_000_000)
-            features.event(row.transaction_id, at_us, row.customer_id, row.terminal_id, row.tx_amount)
+            features.event(at_us, row.customer_id, row.terminal_id, row.tx_amount)
             seen += 1
             if seen == task["warm"] + task["measured"]:
                 features.flush()
@@ -76,7 +69,6 @@ def build_app(task: dict[str, Any]) -> Any:
                 print(json.dumps(report), flush=True)
                 os._exit(0)  # a worker would first leave its group, for seconds, and nobody reads its offsets
 
-    app.agent(topic(task["labels"]), name="labels")(label)
     app.agent(topic(task["events"]), name="events")(event)
     return app
 

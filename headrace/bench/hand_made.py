@@ -1,4 +1,4 @@
-"""The two fraud views as a careful user writes them in a per-event framework: deques, running sums, one key at a time.
+"""The two views of the benchmark as a careful user writes them in a per-event framework: deques, one key at a time.
 
 The peer of ``headrace bench stream``. It forgives itself what the engine does not: late events go to the end of a
 deque, duplicates count twice, and nothing survives a crash.
@@ -16,7 +16,6 @@ __all__ = ["HandMade"]
 
 DAY_US = 86_400_000_000
 WINDOWS_US = (1 * DAY_US, 7 * DAY_US, 30 * DAY_US)
-DELAY_US = 7 * DAY_US
 _FLUSH_EVENTS = 1_000
 
 
@@ -28,43 +27,15 @@ class HandMade:
         self._pipeline = redis.Redis.from_url(redis_url).pipeline(transaction=False)
         self._waiting = 0
         self._customers: dict[int, list[_Window]] = {}
-        self._terminals: dict[int, tuple[deque[tuple[int, int]], list[_Window]]] = {}
-        self._labels: dict[int, int] = {}
-        days = ("1d", "7d", "30d")
-        self._customer_fields = _fields("customer_activity", [f"count_{d}" for d in days], "mean_tx_amount", days)
-        self._terminal_fields = _fields("terminal_risk", [f"count_{d}" for d in days], "mean_tx_fraud", days)
+        self._terminals: dict[int, list[_Window]] = {}
+        self._customer_fields, self._terminal_fields = _fields("customer_activity"), _fields("terminal_activity")
 
-    def label(self, event_id: int, value: int) -> None:
-        """An outcome became known."""
-        self._labels[event_id] = value
-
-    def event(self, event_id: int, at_us: int, customer: int, terminal: int, amount: float) -> None:
+    def event(self, at_us: int, customer: int, terminal: int, amount: float) -> None:
         """A transaction: six values of its customer, six of its terminal."""
-        windows = self._customers.get(customer)
-        if windows is None:
-            windows = self._customers[customer] = [_Window(length) for length in WINDOWS_US]
-        values = []
-        for window in windows:
-            window.add(at_us, amount)
-            window.drop(at_us)
-            values.append((window.count, window.total / window.count))
-        self._write("customer_id", customer, "customer_activity", self._customer_fields, values, at_us)
-        state = self._terminals.get(terminal)
-        if state is None:
-            state = self._terminals[terminal] = (deque(), [_Window(length) for length in WINDOWS_US])
-        coming, windows = state
-        coming.append((at_us, event_id))
-        seen_us = at_us - DELAY_US
-        while coming and coming[0][0] <= seen_us:
-            entered_us, entered_id = coming.popleft()
-            label = self._labels.pop(entered_id, 0)
-            for window in windows:
-                window.add(entered_us, label)
-        values = []
-        for window in windows:
-            window.drop(seen_us)
-            values.append((window.count, window.total / window.count if window.count else 0.0))
-        self._write("terminal_id", terminal, "terminal_risk", self._terminal_fields, values, at_us)
+        spent = _spent(self._customers, customer, at_us, amount)
+        self._write("customer_id", customer, "customer_activity", self._customer_fields, spent, at_us)
+        taken = _spent(self._terminals, terminal, at_us, amount)
+        self._write("terminal_id", terminal, "terminal_activity", self._terminal_fields, taken, at_us)
         self._waiting += 1
         if self._waiting >= _FLUSH_EVENTS:
             self.flush()
@@ -108,8 +79,23 @@ class _Window:
             self.count -= 1
 
 
-def _fields(view: str, counts: list[str], mean: str, days: tuple[str, ...]) -> list[bytes]:
-    return [feature_field(view, name) for name in (*counts, *(f"{mean}_{day}" for day in days))]
+def _spent(keys: dict[int, list[_Window]], key: int, at_us: int, amount: float) -> list[tuple[int, float]]:
+    """Count and mean of each window of a key, this event included."""
+    windows = keys.get(key)
+    if windows is None:
+        windows = keys[key] = [_Window(length) for length in WINDOWS_US]
+    values = []
+    for window in windows:
+        window.add(at_us, amount)
+        window.drop(at_us)
+        values.append((window.count, window.total / window.count))
+    return values
+
+
+def _fields(view: str) -> list[bytes]:
+    return [
+        feature_field(view, f"{name}_{days}") for name in ("count", "mean_tx_amount") for days in ("1d", "7d", "30d")
+    ]
 
 
 def _varint(number: int) -> bytes:

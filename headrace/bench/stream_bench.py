@@ -1,7 +1,8 @@
 """Kafka JSON to exact features in Redis: one process on one core, beside a Faust agent doing the same work.
 
-Both read the very same messages (events of about 107 bytes, their labels a week later) of topics that are already
-full, keep the twelve values of customers and terminals, and write Feast's rows. Servers have the other core.
+Both read the very same messages (about 107 bytes each) of topics that are already full, keep count and mean amount of
+customers and of terminals over 1, 7 and 30 days, and write Feast's rows: twelve values. Servers have the other core.
+The fraud example is measured too: its terminals join labels, which arrive a week later as messages of their own.
 """
 
 import json
@@ -24,7 +25,24 @@ from streams.publisher import Publisher
 
 __all__ = ["StreamResult", "run_stream_bench"]
 
-WARM_DAYS, MEASURED_DAYS = 45, 45
+DEFINITIONS = """
+from headrace import EventStream, FeatureView, Float64, Int64, count, mean
+
+DAYS = ("1d", "7d", "30d")
+transactions = EventStream(
+    "{stream}", key="customer_id", time="tx_datetime", id="transaction_id",
+    schema={{"customer_id": Int64, "terminal_id": Int64, "tx_amount": Float64(resolution=1e-6)}}, lateness="6h",
+)
+features = [count().over(*DAYS), mean("tx_amount").over(*DAYS)]
+customers = FeatureView(
+    "customer_activity", entity="customer_id", source=transactions, closed="right", features=features
+)
+terminals = FeatureView(
+    "terminal_activity", entity="terminal_id", source=transactions, closed="right", features=features
+)
+"""
+
+WARM_DAYS, MEASURED_DAYS = 45, 135
 """Windows and delays of the views reach back 37 days; after 45 they are full and every event also lets old ones go."""
 PEER_WARM, PEER_MEASURED = 15_000, 40_000
 DAY_US = 86_400_000_000
@@ -56,16 +74,18 @@ class StreamResult:
     online: Rate
     logged: Rate | None
     """The same with every change also written to the offline feature log."""
+    labelled: Rate | None
+    """The fraud example: a second stream of labels, joined and delayed; the rate counts events."""
     peer: Rate
     machine: str
 
 
-def run_stream_bench(project_path: Path, *, logged: bool, say: Callable[[str], None]) -> StreamResult:
+def run_stream_bench(example_path: Path, *, everything: bool, say: Callable[[str], None]) -> StreamResult:
     """Measure both sides on servers of their own.
 
     Args:
-        project_path: the fraud example.
-        logged: also measure with the offline feature log.
+        example_path: the fraud example.
+        everything: also measure with the offline feature log, and the fraud example.
         say: told what is going on.
     """
     servers, measured = split_cores()
@@ -76,16 +96,24 @@ def run_stream_bench(project_path: Path, *, logged: bool, say: Callable[[str], N
         try:
             pin([service.pid for service in stack.status().services if service.pid], servers)
             table = generate(World(customers=5_000, terminals=10_000, days=WARM_DAYS + MEASURED_DAYS))
-            sides = []
-            for log in (False, True) if logged else (False,):
-                copy = _project(project_path, Path(folder) / f"bench_{log}".lower())
-                sides.append(_headrace_side(settings, copy, table, measured, log=log, say=say))
-            peer = _faust_side(settings, _project(project_path, Path(folder) / "bench_false"), measured, say=say)
+            project = _bench_project(Path(folder) / "bench_online")
+            sides = {"online": _headrace_side(settings, project, table, measured, log=False, say=say)}
+            if everything:
+                copy = _bench_project(Path(folder) / "bench_logged")
+                sides["logged"] = _headrace_side(settings, copy, table, measured, log=True, say=say)
+                example = _example(example_path, Path(folder) / "bench_labels")
+                sides["labelled"] = _headrace_side(settings, example, table, measured, log=False, say=say)
+            peer = _faust_side(settings, project, measured, say=say)
         finally:
             stack.down()
-    busy = max(load for _, load in [*sides, peer])
+    busy = max(load for _, load in [*sides.values(), peer])
+    rates = {name: rate for name, (rate, _) in sides.items()}
     return StreamResult(
-        online=sides[0][0], logged=sides[1][0] if logged else None, peer=peer[0], machine=describe_machine(busy)
+        online=rates["online"],
+        logged=rates.get("logged"),
+        labelled=rates.get("labelled"),
+        peer=peer[0],
+        machine=describe_machine(busy),
     )
 
 
@@ -104,7 +132,7 @@ def _headrace_side(
         "cores": sorted(cores),
         "log": log,
     }
-    name = "with the offline feature log" if log else "online"
+    name = project.name.removeprefix("bench_")
     say(f"headrace, {name}: filling windows ({WARM_DAYS} days)")
     publisher.publish_until(warm_us)
     command = [sys.executable, "-m", "headrace.bench.stream_side", json.dumps(task)]
@@ -126,16 +154,12 @@ def _headrace_side(
 def _faust_side(
     settings: Settings, project: Project, cores: set[int], *, say: Callable[[str], None]
 ) -> tuple[Rate, float]:
-    stream = project.only_stream()
-    labels = project.labels_of(stream)
-    assert labels is not None
     task = {
         "bootstrap": settings.kafka.bootstrap,
         "redis": settings.redis.url,
         "group": "headrace_bench_faust",
         "datadir": str(settings.home / "faust"),
-        "events": stream.name,
-        "labels": labels.name,
+        "events": project.only_stream().name,
         "warm": PEER_WARM,
         "measured": PEER_MEASURED,
         "cores": sorted(cores),
@@ -151,15 +175,21 @@ def _faust_side(
     return Rate(events=PEER_MEASURED, **json.loads(lines[-1])), busy
 
 
-def _project(path: Path, folder: Path) -> Project:
-    """The example under a name of its own, with topics of its own."""
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        text = (path / "fraud.py").read_text(encoding="utf-8")
-        text = text.replace('"transactions"', f'"{folder.name}-tx"').replace(
-            '"fraud-labels"', f'"{folder.name}-labels"'
-        )
-        (folder / "fraud.py").write_text(text, encoding="utf-8")
+def _bench_project(folder: Path) -> Project:
+    """The benchmark's definitions, with a topic of its own."""
+    return _write(folder, DEFINITIONS.format(stream=f"{folder.name}-tx"))
+
+
+def _example(path: Path, folder: Path) -> Project:
+    """The fraud example under a name of its own, with topics of its own."""
+    text = (path / "fraud.py").read_text(encoding="utf-8")
+    text = text.replace('"transactions"', f'"{folder.name}-tx"')
+    return _write(folder, text.replace('"fraud-labels"', f'"{folder.name}-labels"'))
+
+
+def _write(folder: Path, text: str) -> Project:
+    folder.mkdir(parents=True)
+    (folder / "definitions.py").write_text(text, encoding="utf-8")
     return load_project(folder)
 
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"project {args.project} is not the fraud example", hint="run it in the checkout")
     from headrace.bench.stream_bench import run_stream_bench
 
-    result = run_stream_bench(args.project, logged=not args.json, say=lambda text: print(text, file=sys.stderr))
+    result = run_stream_bench(args.project, everything=not args.json, say=lambda text: print(text, file=sys.stderr))
     if args.json:
         print(json.dumps(_as_json(result)))
     else:
@@ -55,6 +55,8 @@ def _print_table(result: "StreamResult") -> None:
     rows: list[tuple[str, Rate]] = [("headrace, 12 features to Redis", result.online)]
     if result.logged is not None:
         rows.append(("headrace, feature log to Parquet too", result.logged))
+    if result.labelled is not None:
+        rows.append(("headrace, fraud example, labels joined", result.labelled))
     rows.append(("Faust agent, deques, Redis pipeline", result.peer))
     print(f"{'one process on one core':<38}{'events':>10}{'events/s':>12}{'CPU µs/event':>14}{'ratio':>8}")
     for name, rate in rows:

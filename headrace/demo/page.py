@@ -33,7 +33,8 @@ def write_page(summary: Summary, picture: Path, path: Path) -> None:
         for w in summary.weeks
     )
     heads = "".join(
-        f"<th class=n>{name}</th>" for name in ("week", "events", "frauds", "first model, frozen", "champion of the day")
+        f"<th class=n>{name}</th>"
+        for name in ("week", "events", "frauds", "first model, frozen", "champion of the day")
     )
     moments = "".join(
         f"<tr><td class=n>{m.day:.1f}</td><td>{escape(m.kind)}</td><td>{escape(m.text)}</td></tr>"

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from streams.alignment import Lane, release_limit_us
 
 
 def lane(arrivals: Sequence[int], *, at_end: bool = False) -> Lane:
     made = Lane()
     if arrivals:
-        made.add([b"x"] * len(arrivals), [None] * len(arrivals), range(len(arrivals)), arrivals)
+        made.add(
+            [b"x"] * len(arrivals), [None] * len(arrivals), range(len(arrivals)), np.array(arrivals, dtype=np.int64)
+        )
     made.at_end = at_end
     return made
 
