@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NoReturn
 
+from headrace.clock import format_us
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 
 __all__ = ["MAX_MESSAGE_BYTES", "NULL_INT", "Refused", "check_message", "check_time_bounds"]
@@ -79,9 +80,13 @@ def check_message(value: bytes, schema: Mapping[str, FieldType], time: str | Non
 def check_time_bounds(time_us: int, arrival_us: int, earliest_us: int, future_us: int) -> None:
     """Refuse a time before the stream's beginning or too far ahead of the arrival."""
     if time_us < earliest_us:
-        raise Refused("before_earliest", f"{time_us} µs is before the stream's earliest {earliest_us} µs")
+        raise Refused("before_earliest", f"{time_us} µs is before the stream's earliest, {format_us(earliest_us)}")
     if time_us > arrival_us + future_us:
-        raise Refused("future", f"{(time_us - arrival_us) / 1e6:.6g} s ahead of its arrival at {arrival_us} µs")
+        raise Refused("future", f"{_days(time_us - arrival_us)} ahead of its arrival; {_days(future_us)} are allowed")
+
+
+def _days(length_us: int) -> str:
+    return f"{length_us / 86_400e6:.4g} days"
 
 
 def _parse(value: bytes) -> dict[str, Any]:
