@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernel_cache import kernel
+from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64, ID, SUMS, Shape, T, fill_values, upper_bound
 from feature_store.plan import MAX_STATE_EVENTS, NEVER_US, NULL
 from feature_store.state_arrays import CHANGED, COUNT, DIRTY, EMITTED, START, USED, Slots
@@ -11,7 +11,7 @@ from feature_store.state_arrays import CHANGED, COUNT, DIRTY, EMITTED, START, US
 __all__ = ["due_slots", "log_bounds", "state_bounds", "write_latest", "write_log", "write_state"]
 
 
-@kernel
+@allocating_kernel
 def due_slots(slots: Slots, watermark_us: int) -> I64:
     """Slots whose row was touched, or has expired by the watermark."""
     next_change, used = slots.next_change, slots.counters[USED]
@@ -61,7 +61,7 @@ def log_bounds(due: I64, shape: Shape, slots: Slots, arena: I64, watermark_us: i
     return room
 
 
-@kernel
+@allocating_kernel
 def write_log(
     due: I64,
     shape: Shape,
@@ -109,7 +109,7 @@ def write_log(
     return written
 
 
-@kernel
+@allocating_kernel
 def state_bounds(due: I64, slots: Slots, arena: I64, oldest_us: int, has_state: NDArray[np.bool_]) -> I64:
     """Where the state of each row begins, (n + 1,): events from ``oldest_us`` on, unless they are too many."""
     meta = slots.meta
@@ -123,7 +123,7 @@ def state_bounds(due: I64, slots: Slots, arena: I64, oldest_us: int, has_state: 
     return starts
 
 
-@kernel
+@allocating_kernel
 def write_latest(
     due: I64,
     shape: Shape,

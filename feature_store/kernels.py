@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernel_cache import kernel
+from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.plan import COUNT, NEVER_US, NULL, SUM, ViewPlan
 
 __all__ = [
@@ -148,7 +148,7 @@ def put(history: I64, row: int, t: int, event_id: int, inputs: I64, event: int, 
             history[row + 1, seen[i]] = history[row, seen[i]] + (0 if value == NULL else 1)
 
 
-@kernel
+@allocating_kernel
 def evaluate_states(
     shape: Shape,
     start: I64,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernel_cache import kernel
+from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64, evaluate_states, shape_of
 from feature_store.online_layout import HEADER_WORDS, ROW_FORMAT, WITHOUT_STATE
 from feature_store.own_event import OwnEvent, OwnEventReader
@@ -203,7 +203,7 @@ def _locate(
     return -1
 
 
-@kernel
+@allocating_kernel
 def _extract(
     words: I64, ends: I64, kind: NDArray[np.int8], start: I64, inputs: int, head: I64, values: NDArray[np.float64]
 ) -> tuple[I64, I64, I64]:
@@ -229,7 +229,7 @@ def _extract(
     return times, ids, columns
 
 
-@kernel
+@allocating_kernel
 def _judge(
     kind: NDArray[np.int8],
     asked: NDArray[np.bool_],

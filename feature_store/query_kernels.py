@@ -6,7 +6,7 @@ Events and questions are grouped by key and walked together in time, so an answe
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernel_cache import kernel
+from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import (
     ENTER,
     I64,
@@ -56,7 +56,7 @@ def _place(key: int, keys: I64, table: I64) -> np.int64:
     return place
 
 
-@kernel
+@allocating_kernel
 def first_of_ids(ids: I64) -> NDArray[np.bool_]:
     """Mark the first row of each id."""
     first = np.zeros(ids.size, dtype=np.bool_)
@@ -75,7 +75,7 @@ def first_of_ids(ids: I64) -> NDArray[np.bool_]:
     return first
 
 
-@kernel
+@allocating_kernel
 def last_positions(ids: I64, among: I64) -> I64:
     """Row of ``among`` that holds each id, the last of several; -1 for none."""
     table = np.zeros(_table_size(among.size), dtype=np.int64)
@@ -87,7 +87,7 @@ def last_positions(ids: I64, among: I64) -> I64:
     return found
 
 
-@kernel
+@allocating_kernel
 def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
     """Number the distinct keys from 0; codes of ``keys``, of ``asked`` (-1 unknown), and how many there are."""
     table = np.zeros(1024, dtype=np.int64)
@@ -112,7 +112,7 @@ def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.in
     return codes, found, number
 
 
-@kernel
+@allocating_kernel
 def group_by_code(codes: NDArray[np.int32], order: I64, groups: int) -> tuple[I64, I64]:
     """Rows by code, within one code as in ``order`` (empty: as they come); and where each code begins.
 
@@ -133,7 +133,7 @@ def group_by_code(codes: NDArray[np.int32], order: I64, groups: int) -> tuple[I6
     return grouped, starts
 
 
-@kernel
+@allocating_kernel
 def arrange(rows: I64, times: I64, ids: I64, inputs: I64, shape: Shape) -> I64:
     """The history of all keys in one array: the rows in their order, and one more."""
     seen = shape.seen
@@ -143,7 +143,7 @@ def arrange(rows: I64, times: I64, ids: I64, inputs: I64, shape: Shape) -> I64:
     return history
 
 
-@kernel
+@allocating_kernel
 def answer(
     shape: Shape,
     groups: int,

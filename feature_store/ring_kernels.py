@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernel_cache import kernel
+from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64, ID, SUMS, Shape, T, put, upper_bound
 from feature_store.plan import NEVER_US, NULL
 from feature_store.state_arrays import (
@@ -189,7 +189,7 @@ def set_labels(
     return changed
 
 
-@kernel
+@allocating_kernel
 def evict_idle(slots: Slots, arena: I64, watermark_us: int, retention_us: int) -> NDArray[np.bool_]:
     """Drop old events of keys whose row is not due, and free keys left without any; True marks live slots."""
     meta, next_change, counters = slots.meta, slots.next_change, slots.counters

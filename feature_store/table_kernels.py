@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernel_cache import kernel
+from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64, mix64
 from feature_store.plan import NEVER_US, NULL
 from feature_store.state_arrays import (
@@ -71,7 +71,7 @@ def take_slot(key: int, slots: Slots) -> int:
     return slot
 
 
-@kernel
+@allocating_kernel
 def find_slots(keys: I64, slots: Slots) -> NDArray[np.int32]:
     """Slots of int64 keys, made for new ones; the table must have room."""
     meta, table = slots.meta, slots.table
