@@ -1,7 +1,7 @@
 """Messages out of Kafka, aligned by arrival, as one batch for each topic."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -85,6 +85,11 @@ class Fetcher:
     def _all_at_end(self) -> bool:
         return all(lane.at_end for lane in self._lanes.values())
 
+    def ask_ends(self, places: Collection[tuple[str, int]]) -> None:
+        """Ask the broker whether these partitions, read to their ends, have grown since."""
+        for place, end in latest_offsets(self._settings, self._admin, places).items():
+            self._lanes[place].at_end = end <= self._lanes[place].end_offset
+
     def fetch(self, max_rows: int, wait_s: float) -> list[MessageBatch]:
         """What may be processed now; waits for a first message only.
 
@@ -154,10 +159,8 @@ class Fetcher:
         """
         ended = [place for place, lane in self._lanes.items() if lane.at_end]
         newest_us = max((lane.newest_us for lane in self._lanes.values() if len(lane)), default=-(2**63))
-        if not ended or newest_us <= self._released_us + self._slack_us:
-            return
-        for place, end in latest_offsets(self._settings, self._admin, ended).items():
-            self._lanes[place].at_end = end <= self._lanes[place].end_offset
+        if ended and newest_us > self._released_us + self._slack_us:
+            self.ask_ends(ended)
 
     def _release(self, max_rows: int) -> list[MessageBatch]:
         limit_us = release_limit_us(self._lanes.values(), self._slack_us, max_rows)

@@ -42,10 +42,14 @@ class IdleWatch(Generic[P]):
 
     def look(self, at_end: Iterable[P], *, now_s: float) -> set[P]:
         """These partitions have been read to their ends; gives those that have become idle."""
-        fresh = {
+        fresh = self.candidates(at_end, now_s=now_s)
+        self.idle |= fresh
+        return fresh
+
+    def candidates(self, at_end: Iterable[P], *, now_s: float) -> set[P]:
+        """Those of these partitions that :meth:`look` would call idle."""
+        return {
             partition
             for partition in at_end
             if partition not in self.idle and now_s - self._active_s[partition] >= IDLE_AFTER_S
         }
-        self.idle |= fresh
-        return fresh

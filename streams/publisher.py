@@ -91,8 +91,11 @@ class Publisher:
         at, label_at = first, first_label
         for edge in edges:
             events_end, labels_end = int(np.searchsorted(self._times_us, edge)), self._labels_due(int(edge))
+            if labels_end > label_at:
+                # There before the events of their instants: a view that has come so far has them.
+                self._send_labels(label_at, labels_end)
+                self._sender.flush()
             self._send_events(at, events_end)
-            self._send_labels(label_at, labels_end)
             at, label_at = events_end, max(label_at, labels_end)
         self._tick(until_us, flush=flush)
         self._sender.flush()

@@ -10,6 +10,7 @@ from feature_store.offline_tables import event_schema, label_schema
 from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
 from headrace.contracts.topics import keyed_topic
+from headrace.errors import UnavailableError
 from headrace.kafka_clients import consumer, partition_counts
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
@@ -105,12 +106,26 @@ class SourceGroup:
         self._set_idle(self._idle.saw(seen, now_s=now_s), idle=False)
         for batch in batches:
             self._by_topic[batch.topic].process(batch)
-        ended = [place for place in self._places if self._fetcher.is_at_end(*place)]
-        self._set_idle(self._idle.look(ended, now_s=now_s), idle=True)
+        self._rest(now_s)
         max_rows = self._settings.stream.flush_rows
         if self._schedule.is_due(self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s):
             self.flush()
         return sum(map(len, batches))
+
+    def _rest(self, now_s: float) -> None:
+        """Call partitions idle that have been read to their ends for a while.
+
+        The broker has the last word: of a busy machine messages may lie there for longer than the while.
+        """
+        ended = [place for place in self._places if self._fetcher.is_at_end(*place)]
+        resting = self._idle.candidates(ended, now_s=now_s)
+        if resting:
+            try:
+                self._fetcher.ask_ends(resting)
+            except UnavailableError:
+                return  # asked again next time; nobody rests while the broker is away
+            ended = [place for place in ended if self._fetcher.is_at_end(*place)]
+            self._set_idle(self._idle.look(ended, now_s=now_s), idle=True)
 
     def flush(self) -> None:
         """Make durable what was processed, then commit it.
