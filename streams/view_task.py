@@ -157,7 +157,7 @@ class ViewTask:
             log: also collect the changes for the offline log.
 
         Raises:
-            UnavailableError: the online store is away; the task must be thrown away and restored.
+            StoppedWaitingError: the online store was away when the worker was told to stop.
         """
         too_late = self._apply_events()
         watermark_us = self._marks.watermark_us()

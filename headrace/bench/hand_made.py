@@ -4,13 +4,12 @@ The peer of ``headrace bench stream``. It forgives itself what the engine does n
 deque, duplicates count twice, and nothing survives a crash.
 """
 
-import struct
 from collections import deque
 from typing import Any
 
 import redis
 
-from feature_store.online_layout import encode_timestamp, entity_key, feature_field, timestamp_field
+from feature_store.online_layout import encode_timestamp, encode_value, entity_key, feature_field, timestamp_field
 
 __all__ = ["HandMade"]
 
@@ -50,8 +49,8 @@ class HandMade:
     ) -> None:
         row: dict[Any, Any] = {timestamp_field(view): encode_timestamp(at_us)}
         for place, (count, mean) in enumerate(values):
-            row[fields[place]] = b"\x20" + _varint(count)
-            row[fields[place + 3]] = b"\x29" + struct.pack("<d", mean)
+            row[fields[place]] = encode_value(count, is_int=True)
+            row[fields[place + 3]] = encode_value(mean, is_int=False)
         self._pipeline.hset(entity_key(entity, key, self._project), mapping=row)  # type: ignore[arg-type] # bytes are a key
 
 
@@ -96,12 +95,3 @@ def _fields(view: str) -> list[bytes]:
     return [
         feature_field(view, f"{name}_{days}") for name in ("count", "mean_tx_amount") for days in ("1d", "7d", "30d")
     ]
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)

@@ -238,9 +238,8 @@ def test_a_rollback_by_serving_pages_and_trips_the_controller_although_temporal_
     assert "rolled back to v1 by serving" in body["payload"]["summary"]
 
 
-def test_a_pager_that_is_down_is_told_later_and_once(rig: Rig, pager: Pager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pager_that_is_down_is_told_later_and_once(rig: Rig, pager: Pager) -> None:
     """The agents are killed while the pager refuses; the next process tells it, with the same key."""
-    monkeypatch.setattr("monitors.pages.RETRY_S", (0.2,))
     pager.status = 503
     child = rig.spawn("agents", HEADRACE_PAGER_PAGERDUTY_URL=pager.pagerduty_url, HEADRACE_PAGER_PAGERDUTY_KEY="key")
     try:

@@ -8,7 +8,6 @@ import asyncio
 import json
 import sys
 import threading
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,8 +134,8 @@ class ScriptedActivities(RolloutActivities):
     def train_model(self, request: TrainRequest) -> Trained:
         self.calls.append(("train", request))
         with alive():
-            while self.script.hold_training and Path(self.script.hold_training).exists():
-                time.sleep(0.02)
+            if self.script.hold_training:
+                eventually(lambda: not Path(self.script.hold_training).exists(), timeout_s=120, what="training let go")
         return Trained(artifact=f"runs/{request.run}", weights_sha256="ab" * 32, device_seconds=1.5)
 
     @activity_named(EVALUATE_CANDIDATE)
