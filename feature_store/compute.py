@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from feature_store import answer_kernels, query_kernels
+from feature_store.derived import derive_columns
 from feature_store.event_columns import EventColumns, event_columns
 from feature_store.ids import event_ids64
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NULL, ViewPlan, compile_view
-from feature_store.row_values import value_arrays
+from feature_store.row_values import value_arrays, value_columns
 from feature_store.state_kernels import evaluate_states
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
 from feature_store.window_kernels import raise_peaks
@@ -158,7 +159,7 @@ def compute_file(
     A label counts as known at the event's time plus the label stream's delay.
 
     Args:
-        project: views and request features of ``stream`` are computed, in declared order.
+        project: views and request features of ``stream``, in declared order, and what is derived from them.
         stream: what the rows of ``events`` are.
         events: columns as declared, by name, or by name but for case; any order, any integer width.
         labels: id and outcome, the last of several counting; needed when a view looks at labels and ``events``
@@ -176,6 +177,7 @@ def compute_file(
     if outcome is not None:
         events = _with_labels(events, labels, outcome, what)
     names, columns = [stream.id], [find_column(events, stream.id, what=what)]
+    known: dict[str, NDArray[np.float64]] = {}
     for view in project.views:
         if view.events is not stream:
             continue
@@ -186,12 +188,23 @@ def compute_file(
         values = features_at(plan, read, read.keys, read.times_us, own_ids=read.ids, mode="as_served")
         names.extend(view.full_names)
         columns.extend(value_arrays(plan, values))
+        known |= value_columns(plan, values)
         if progress:
             progress(view.name, len(values), time.perf_counter() - started)
     for request in project.requests:
         if request.of is stream:
+            made = request_columns(request, events, what=what)
             names.extend(request.full_names)
-            columns.extend(request_columns(request, events, what=what))
+            columns.extend(made)
+            known |= {
+                name: column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+                for name, column in zip(request.full_names, made, strict=True)
+            }
+    for derived in project.derived:
+        if all(name in known for item in derived.of for name in item.full_names):
+            found = derive_columns(derived, known)
+            names.extend(found)
+            columns.extend(_arrow(values, False) for values in found.values())
     return pa.table(columns, names=names)
 
 

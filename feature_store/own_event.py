@@ -26,6 +26,8 @@ class OwnEvent:
     time_us: int
     fields: Mapping[str, object]
     """Values by field of the stream, as a producer would write them."""
+    stream: str | None = None
+    """Its stream: views of others are asked at its time, without it. None: of every view's."""
 
 
 class OwnEventReader:

@@ -13,7 +13,7 @@ from feature_store.plan import ViewPlan
 from headrace.spec.features import Feature, FeatureView
 from headrace.spec.types import Int64
 
-__all__ = ["Value", "arrow_type", "cell_names", "value_arrays", "value_lists"]
+__all__ = ["Value", "arrow_type", "cell_names", "value_arrays", "value_columns", "value_lists"]
 
 Value = float | int | list[float | int] | None
 
@@ -49,6 +49,16 @@ def value_arrays(plan: ViewPlan, cells: NDArray[np.float64]) -> list[pa.Array]:
         items = part[~missing]
         arrays.append(pa.ListArray.from_arrays(ends, pa.array(items.astype(np.int64) if whole else items)))
     return arrays
+
+
+def value_columns(plan: ViewPlan, cells: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Full name -> (n,) values, of a list (n, k); as derived features take them."""
+    return {
+        name: cells[:, entry.slot : entry.slot + entry.feature.width]
+        if entry.feature.is_list
+        else np.ascontiguousarray(cells[:, entry.slot])
+        for name, entry in zip(plan.view.full_names, plan.features, strict=True)
+    }
 
 
 def value_lists(plan: ViewPlan, cells: NDArray[np.float64]) -> list[list[Value]]:

@@ -5,6 +5,7 @@ where the whole condition holds.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +21,7 @@ Operator = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 _ORDERED = frozenset({"lt", "le", "gt", "ge"})
 
 
-class Condition:
+class Condition(ABC):
     """True, false or unknown of each event; combine with ``&``, ``|`` and ``~``."""
 
     __slots__ = ()
@@ -40,18 +41,18 @@ class Condition:
         )
 
     @property
+    @abstractmethod
     def columns(self) -> tuple[str, ...]:
         """Fields it looks at, each once."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def slug(self) -> str:
         """Its part of a derived feature name: ``amount_gt_100``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, schema: Mapping[str, FieldType], *, where: str) -> None:
         """Raise DefinitionError when a field is unknown or a value does not fit it; ``where`` begins the message."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,8 +161,11 @@ class DerivedFeatures:
                 raise DefinitionError(f"{where}: of has {item!r}", hint="give views and request features")
         if not self.of:
             raise DefinitionError(f"{where}: of is empty", hint="give the views they are computed from")
+        import numpy as np  # a definition of this kind computes with arrays anyway
+
         try:
-            names = tuple(self.fn(self._sample()))
+            with np.errstate(all="ignore"):
+                names = tuple(self.fn(self._sample()))
         except Exception as error:
             raise DefinitionError(
                 f"{where}: fn fails on a row of zeros: {error!r}",
@@ -178,7 +181,7 @@ class DerivedFeatures:
         return tuple(f"{self.name}__{name}" for name in self.feature_names)
 
     def _sample(self) -> dict[str, Any]:
-        import numpy as np  # a definition of this kind computes with arrays anyway
+        import numpy as np
 
         row: dict[str, Any] = {}
         for item in self.of:
