@@ -74,28 +74,34 @@ def features_at(
     if not first.all():
         events = _take(events, np.flatnonzero(first))
     codes, asked, groups = _codes(plan, events.keys, keys)
-    event_rows, event_starts = query_kernels.group_by_code(codes, _order(events.times_us, events.ids), groups)
-    asked_rows, asked_starts = query_kernels.group_by_code(asked, _order(at_us, None), groups)
+    nothing = np.empty(0, dtype=np.int64)
+    served = mode == "as_served"
+    arrival = events.arrival_us if served and events.arrival_us is not None else nothing
+    known = events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0)
     peaks = np.zeros(len(plan.inputs), dtype=np.int64)
     raise_peaks(events.inputs, peaks)
-    history = answer_kernels.arrange(
-        groups, event_rows, event_starts, events.times_us, events.ids, events.inputs, shape
+    history, starts, rows = answer_kernels.arrange(
+        codes,
+        groups,
+        _order(events.times_us, events.ids),
+        events.times_us,
+        events.ids,
+        events.inputs,
+        shape,
+        bool(arrival.size or known.size),
     )
-    served = mode == "as_served"
-    nothing = np.empty(0, dtype=np.int64)
     out = np.empty((len(at_us), plan.width), dtype=np.float64)
     answer_kernels.answer(
         shape,
-        groups,
         history,
-        event_rows,
-        event_starts,
-        asked_rows,
-        asked_starts,
+        starts,
+        rows,
+        asked,
+        query_kernels.near_order(asked, _order(at_us, None)),
         at_us,
         nothing if own_ids is None else plain(own_ids),
-        events.arrival_us if served and events.arrival_us is not None else nothing,
-        events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0),
+        arrival,
+        known,
         peaks,
         out,
     )

@@ -85,7 +85,7 @@ def write_log(
 ) -> int:
     """One row for each change point since the log's last instant, and from DIRTY on again; returns the rows."""
     meta, edges, features, empty = slots.meta, shape.edges, shape.features, shape.empty
-    at = np.empty(len(edges), dtype=np.int64)
+    at = np.empty((1, len(edges)), dtype=np.int64)
     scratch = np.empty((1, scratch_size(_most_events(due, meta), shape.needs_scratch)), dtype=np.int64)
     written = 0
     for row in range(due.size):
@@ -94,27 +94,27 @@ def write_log(
         horizon = _horizon(slot, meta, arena, watermark_us)
         instant, said = _log_start(slot, meta)
         for d in range(len(edges)):
-            at[d] = upper_bound(arena, start, end, edge_at(edges, d, instant))
+            at[0, d] = upper_bound(arena, start, end, edge_at(edges, d, instant))
         first = written
         while True:
             if said:
-                fill_values(features, empty, at, arena, start, instant, peaks, scratch, values, written)
+                fill_values(features, empty, at, 0, arena, start, instant, peaks, scratch, values, written)
                 key_row[written], valid_from[written] = row, instant
                 if written > first:
                     valid_until[written - 1] = instant
                 written += 1
             following = NEVER_US
             for d in range(len(edges)):
-                if at[d] < end:
-                    following = min(following, edge_passes(edges, d, arena[at[d], T]))
+                if at[0, d] < end:
+                    following = min(following, edge_passes(edges, d, arena[at[0, d], T]))
             if following > horizon:
                 break
             instant, said = following, True
             for d in range(len(edges)):
-                k, limit = at[d], edge_at(edges, d, instant)
+                k, limit = at[0, d], edge_at(edges, d, instant)
                 while k < end and arena[k, T] <= limit:
                     k += 1
-                at[d] = k
+                at[0, d] = k
         if written > first:
             valid_until[written - 1] = following
     return written
@@ -156,7 +156,7 @@ def write_latest(
     meta, next_change = slots.meta, slots.next_change
     edges, features, empty, seen = shape.edges, shape.features, shape.empty, shape.seen
     first_cell = shape.base
-    at = np.empty(len(edges), dtype=np.int64)
+    at = np.empty((1, len(edges)), dtype=np.int64)
     scratch = np.empty((1, scratch_size(_most_events(due, meta), shape.needs_scratch)), dtype=np.int64)
     for row in range(due.size):
         slot = due[row]
@@ -176,12 +176,12 @@ def write_latest(
         for d in range(len(edges)):
             # Of edges without a grid, which come first, each lies further back than the one before.
             below = upper_bound(arena, start, below if edges[d, GRID] == 0 else end, edge_at(edges, d, horizon))
-            at[d] = below
+            at[0, d] = below
             if below > start:
                 changed = max(changed, edge_passes(edges, d, arena[below - 1, T]))
             if below < end:
                 following = min(following, edge_passes(edges, d, arena[below, T]))
-        fill_values(features, empty, at, arena, start, changed, peaks, scratch, values, row)
+        fill_values(features, empty, at, 0, arena, start, changed, peaks, scratch, values, row)
         valid_from[row] = changed
         valid_until[row] = following
         meta[slot, START], meta[slot, COUNT] = live, end - live

@@ -1,4 +1,4 @@
-"""Kernels that bring a table of events into order: duplicates found, keys numbered, rows grouped."""
+"""Kernels that bring a table of events into order: duplicates found, keys numbered."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,10 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64, mix64
 
-__all__ = ["dense_codes", "first_of_ids", "group_by_code", "is_rising", "last_positions"]
+_STRETCH, _BUCKETS = 1 << 16, 1 << 12
+"""Rows whose answers stay in the cache of a core, and sets of keys in them."""
+
+__all__ = ["dense_codes", "first_of_ids", "is_rising", "last_positions", "near_order"]
 
 
 @kernel
@@ -93,21 +96,30 @@ def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.in
 
 
 @allocating_kernel
-def group_by_code(codes: NDArray[np.int32], order: I64, groups: int) -> tuple[I64, I64]:
-    """Rows by code, within one code as in ``order`` (empty: as they come); and where each code begins.
+def near_order(codes: NDArray[np.int32], order: I64) -> I64:
+    """Rows by time, except that within a stretch those of one key stand together.
 
-    Rows with code -1 come first, so code c lies at ``starts[c]:starts[c + 1]``.
+    Whoever walks keys side by side in this order finds the memory of each still in the cache. Rows of one key keep
+    their order, which is all the walk needs.
+
+    Args:
+        codes: (n,) key of each row; -1 is one, too.
+        order: rows by time; empty: as they come.
     """
-    starts = np.zeros(groups + 2, dtype=np.int64)
-    for row in range(codes.size):
-        starts[codes[row] + 2] += 1
-    for c in range(1, groups + 2):
-        starts[c] += starts[c - 1]
-    # starts[c + 1] is now where code c begins; it moves to its end while rows are put there.
-    grouped = np.empty(codes.size, dtype=np.int64)
-    for k in range(codes.size):
-        row = order[k] if order.size else k
-        place = codes[row] + 1
-        grouped[starts[place]] = row
-        starts[place] += 1
-    return grouped, starts
+    found = np.empty(codes.size, dtype=np.int64)
+    places = np.empty(_BUCKETS + 1, dtype=np.int64)
+    for begin in range(0, codes.size, _STRETCH):
+        end = min(begin + _STRETCH, codes.size)
+        places[:] = 0
+        for k in range(begin, end):
+            row = order[k] if order.size else k
+            places[(codes[row] & (_BUCKETS - 1)) + 1] += 1
+        places[0] = begin
+        for bucket in range(_BUCKETS):
+            places[bucket + 1] += places[bucket]
+        for k in range(begin, end):
+            row = order[k] if order.size else k
+            bucket = codes[row] & (_BUCKETS - 1)
+            found[places[bucket]] = row
+            places[bucket] += 1
+    return found

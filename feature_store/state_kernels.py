@@ -47,7 +47,7 @@ def evaluate_states(
     for row in range(at_us.size):
         longest = max(longest, start[row + 1] - start[row])
     history = np.zeros((longest + 2, shape.width), dtype=np.int64)
-    at = np.empty(len(edges), dtype=np.int64)
+    at = np.empty((1, len(edges)), dtype=np.int64)
     peaks = np.zeros(inputs.shape[0], dtype=np.int64)
     scratch = np.empty((1, scratch_size(longest + 1, shape.needs_scratch)), dtype=np.int64)
     raise_peaks(inputs, peaks)
@@ -75,11 +75,11 @@ def evaluate_states(
                 n += 1
         changed, following = NULL, NEVER_US
         for d in range(len(edges)):
-            at[d] = upper_bound(history, 0, n, edge_at(edges, d, at_us[row]))
-            if at[d] > 0:
-                changed = max(changed, edge_passes(edges, d, history[at[d] - 1, T]))
-            if at[d] < n:
-                following = min(following, edge_passes(edges, d, history[at[d], T]))
-        fill_values(features, empty, at, history, 0, at_us[row], peaks, scratch, values, row)
+            at[0, d] = upper_bound(history, 0, n, edge_at(edges, d, at_us[row]))
+            if at[0, d] > 0:
+                changed = max(changed, edge_passes(edges, d, history[at[0, d] - 1, T]))
+            if at[0, d] < n:
+                following = min(following, edge_passes(edges, d, history[at[0, d], T]))
+        fill_values(features, empty, at, 0, history, 0, at_us[row], peaks, scratch, values, row)
         valid_from[row] = changed
         valid_until[row] = following

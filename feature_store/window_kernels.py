@@ -83,6 +83,7 @@ def fill_values(
     features: I64,
     empty: NDArray[np.float64],
     at: I64,
+    place: int,
     history: I64,
     first: int,
     q: int,
@@ -95,7 +96,8 @@ def fill_values(
 
     Args:
         features, empty: of the Shape.
-        at: (D,) row of the first event that has not passed each edge.
+        at: (.., D) row of the first event that has not passed each edge.
+        place: which row of ``at``.
         history: the key's events.
         first: row of the oldest of them.
         q: the instant.
@@ -105,10 +107,10 @@ def fill_values(
         row: which of the n.
     """
     for f in range(features.shape[0]):
-        kind, high = features[f, KIND], at[features[f, ENTER]]
-        low = first if features[f, LEAVE] < 0 else at[features[f, LEAVE]]
+        kind, high = features[f, KIND], at[place, features[f, ENTER]]
+        low = first if features[f, LEAVE] < 0 else at[place, features[f, LEAVE]]
         if features[f, PAUSE] >= 0:
-            low = _session(history, low, high, at[features[f, PAUSE]], features[f, GAP])
+            low = _session(history, low, high, at[place, features[f, PAUSE]], features[f, GAP])
         slot = features[f, SLOT]
         if kind <= SHARE and features[f, FOLD] < 0:
             total = features[f, TOTAL]

@@ -43,7 +43,7 @@ def questions_about(draw: st.DrawFn, plan: ViewPlan, events: list[OracleEvent]) 
     return draw(st.lists(st.tuples(st.sampled_from(keys), instant), max_size=20))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_corrected_values_equal_the_oracle(data: st.DataObject) -> None:
     view = data.draw(views())
@@ -57,7 +57,7 @@ def test_corrected_values_equal_the_oracle(data: st.DataObject) -> None:
     assert [as_list(row) for row in actual] == expected
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_served_values_equal_the_oracle_over_what_had_arrived(data: st.DataObject) -> None:
     """Its own event a row sees in any case, the label of that event only once it is known."""
@@ -94,7 +94,7 @@ def test_served_values_equal_the_oracle_over_what_had_arrived(data: st.DataObjec
         assert as_list(row) == row_values(view, blind, q)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_the_live_state_gives_the_same_bits(data: st.DataObject) -> None:
     """Applied in batches and drained, every row equals the table computed at that row's instant."""
@@ -113,7 +113,7 @@ def test_the_live_state_gives_the_same_bits(data: st.DataObject) -> None:
         assert rows.values.tobytes() == expected.tobytes()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_row_moved_in_time_with_its_own_event_is_what_the_stream_would_say(data: st.DataObject) -> None:
     """Whichever comes first, the question or the event; nothing is counted twice."""

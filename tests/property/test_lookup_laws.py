@@ -17,7 +17,7 @@ from tests.property.test_online_encoder import parse_command
 from tests.property.view_cases import batches, columns, views
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_read_equals_the_oracle_at_any_instant_with_or_without_an_own_event(data: st.DataObject) -> None:
     view = data.draw(views())

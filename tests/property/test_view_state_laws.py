@@ -120,7 +120,7 @@ def check_latest(model: Model, rows: RowBatch) -> None:
         assert rows.state_inputs[:, part].tolist() == columns(plan, live)[3].tolist()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_latest_rows_equal_the_oracle_and_no_row_is_left_expired(data: st.DataObject) -> None:
     """Whatever the order of calls: what was drained last for a key is its value until ``valid_until``."""
@@ -144,7 +144,7 @@ def test_latest_rows_equal_the_oracle_and_no_row_is_left_expired(data: st.DataOb
         assert set(stored) == {known.event.key for known in model.known}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_the_log_is_the_oracle_as_a_step_function(data: st.DataObject) -> None:
     """At any instant the row with the newest valid_from, as said last, is right.
@@ -184,7 +184,7 @@ def test_the_log_is_the_oracle_as_a_step_function(data: st.DataObject) -> None:
         assert rows[last][1] == min(following, default=NEVER_US)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_batch_borders_do_not_matter(data: st.DataObject) -> None:
     """One event at a time or all at once, with the same watermarks, ends in the same rows."""
