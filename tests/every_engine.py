@@ -116,7 +116,7 @@ def ask(view: FeatureView, events: Sequence[Event], q: int, *, key: int | str = 
 
 
 def _of_file(view: FeatureView, seen: Sequence[Event], key: int | str, q: int) -> list[Value] | None:
-    """The row of an event at ``q``: one that no window sees, or where all do, one of the case itself if there is any."""
+    """The row of an event at ``q``: one added that no window sees, or else one of the case itself, if there is any."""
     edges = [feature.window.enters(view.closed, feature.delay_us) for feature in view.features]
     if all(edge.passes(q) > q for edge in edges):
         rows = [*seen, Event(id=_PROBE, t=q, key=key, fields=_harmless(view.events))]
