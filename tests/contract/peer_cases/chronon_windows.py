@@ -4,7 +4,7 @@ Its rule is ``floor(q - w, hop) <= t < q``; the hop is a day from 12 days on, an
 Ours is the same where a definition asks for that hop, and exact where it asks for none.
 """
 
-from headrace import count, last_k, max, mean, sliding, sum, tumbling, var
+from headrace import count, first, last, last_k, max, mean, sliding, sum, tumbling, var
 from tests.contract.peer_cases.case import Ask, Case, e
 
 __all__ = ["CASES", "NOT_EXPRESSED"]
@@ -128,6 +128,51 @@ CASES = (
             Ask(at="00:00", says={"count_last_tumbling_1d": 2, "sum_x_last_tumbling_1d": 110.0}),
             Ask(at="14:27", says={"count_last_tumbling_1d": 2, "sum_x_last_tumbling_1d": 110.0}),
             Ask(at="2024-05-15 00:00", says={"count_last_tumbling_1d": 1, "sum_x_last_tumbling_1d": 1000.0}),
+        ),
+    ),
+    Case(
+        name="an event right on the old edge at midnight, where a batch ends there",
+        source="airbnb/chronon: the upload keeps t > end - w and the fetcher t >= end - w (5edd4fc9), as read",
+        features=(count().over(sliding("1d", hop="1h")),),
+        events=(e("2024-05-13 00:00", 1),),
+        asks=(
+            Ask(at="2024-05-13 23:59:59.999999", says={"count_1d_hop_1h": 1}),
+            Ask(
+                at="00:00",
+                says={"count_1d_hop_1h": 1},
+                peer={"count_1d_hop_1h": None},
+                why="one rule for both stores; there, the event is offline and not online",
+            ),
+            Ask(at="01:00", says={"count_1d_hop_1h": 0}),
+        ),
+    ),
+    Case(
+        name="of one instant, the newest and the oldest are two events",
+        source="airbnb/chronon: First and Last of TimedAggregators.scala (5edd4fc9)",
+        features=(first("x").over("1h"), last("x").over("1h")),
+        events=(e("12:00", 1, x=5, arrives="12:00:01"), e("12:00", 2, x=7, arrives="12:00:02")),
+        asks=(
+            Ask(
+                at="12:01",
+                says={"first_x_1h": 5.0, "last_x_1h": 7.0},
+                peer={"last_x_1h": 5.0},
+                why="ties follow the ids; there, whoever was first in memory is both",
+            ),
+        ),
+    ),
+    Case(
+        name="a late event counts in the long window and does not bring the short one back",
+        source="zipline-ai/chronon: the rules of its MegaTile (pull requests 1627 and 1680)",
+        features=(count().over("1h", "1d"), sum("x").over("1h", "1d")),
+        events=(e("10:00", 1, x=1), e("12:00", 2, x=10, arrives="14:00"), e("13:55", 3, key=2)),
+        asks=(
+            Ask(
+                at="14:00",
+                mode="as_served",
+                says={"count_1h": 0, "count_1d": 2, "sum_x_1h": 0.0, "sum_x_1d": 11.0},
+            ),
+            Ask(at="13:59:59.999999", mode="as_served", says={"count_1h": 0, "count_1d": 1}),
+            Ask(at="12:30", says={"count_1h": 1, "count_1d": 2}),
         ),
     ),
     Case(

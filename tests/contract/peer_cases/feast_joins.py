@@ -5,7 +5,7 @@ A view's own ``ttl`` is another thing: it says how old a row of features may be,
 """
 
 from feature_store.online_decoder import EXPIRED, NOT_FOUND, PRESENT
-from headrace import count, last, lifetime
+from headrace import count, last, lifetime, max, mean, min, sliding, std, sum, var
 from tests.contract.peer_cases.case import Ask, Case, e
 
 __all__ = ["CASES"]
@@ -13,6 +13,8 @@ __all__ = ["CASES"]
 _JOIN = "feast-dev/feast: test_universal_historical_retrieval.py (f0bc0700), and the edges measured on 0.67.0"
 _ONLINE = "feast-dev/feast: issue 6821, and the same measured on 0.67.0"
 _BACKFILL = "feast-dev/feast: test_universal_historical_retrieval.py (f0bc0700), issue 6615"
+_TILES = "feast-dev/feast: tiling of Spark and Ray engines (f0bc0700), measured on 0.66.0 and 0.67.0"
+_TILED = sliding("15m", hop="5m")
 _TTL = (last("x").over("10m"),)
 
 CASES = (
@@ -95,6 +97,54 @@ CASES = (
                 why="nulls are skipped by every aggregation",
             ),
         ),
+    ),
+    Case(
+        name="what has an inverse and what has none, over three tiles",
+        source=_TILES,
+        features=(
+            min("n").over(_TILED),
+            max("n").over(_TILED),
+            sum("n").over(_TILED),
+            mean("n").over(_TILED),
+            var("n").over(_TILED),
+            std("n").over(_TILED),
+        ),
+        events=(e("11:51", 1, n=1), e("11:56", 2, n=2), e("12:01", 3, n=4)),
+        asks=(
+            Ask(
+                at="12:05",
+                says={
+                    "min_n_15m_hop_5m": 1.0,
+                    "max_n_15m_hop_5m": 4.0,
+                    "sum_n_15m_hop_5m": 7.0,
+                    "mean_n_15m_hop_5m": 7 / 3,
+                    "var_n_15m_hop_5m": 14 / 6,
+                    "std_n_15m_hop_5m": (14 / 6) ** 0.5,
+                },
+            ),
+        ),
+    ),
+    Case(
+        name="inside a tile",
+        source=_TILES,
+        features=(count().over(sliding("10m", hop="5m")),),
+        events=(e("11:54", 1), e("11:56", 2), e("12:04", 3), e("12:06", 4)),
+        asks=(
+            Ask(at="12:05", says={"count_10m_hop_5m": 2}),
+            Ask(
+                at="12:07",
+                says={"count_10m_hop_5m": 3},
+                peer={"count_10m_hop_5m": 2},
+                why="the new edge is exact; there, the value is that of the last tile's end until the next",
+            ),
+        ),
+    ),
+    Case(
+        name="nothing in any tile",
+        source=_TILES,
+        features=(count().over(sliding("10m", hop="5m")), mean("n").over(sliding("10m", hop="5m"))),
+        events=(e("11:00", 1, n=1),),
+        asks=(Ask(at="12:05", says={"count_10m_hop_5m": 0, "mean_n_10m_hop_5m": None}),),
     ),
     Case(
         name="a view's ttl: a row is EXPIRED when it has stood unchanged for longer, and its edge is closed",
