@@ -82,7 +82,13 @@ def segment_path(folder: Path, first: int, last: int) -> Path:
 
 
 def write_segment(
-    table: pa.Table, folder: Path, first: int, last: int, metadata: Mapping[str, str] | None = None
+    table: pa.Table,
+    folder: Path,
+    first: int,
+    last: int,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    row_group_rows: int | None = None,
 ) -> Path:
     """Write one segment so that it survives a crash of the machine once this returns.
 
@@ -92,6 +98,7 @@ def write_segment(
         first: first offset it covers.
         last: last offset it covers, included.
         metadata: kept in the file's footer beside what the schema already carries.
+        row_group_rows: see :func:`write_parquet`.
 
     Raises:
         HeadraceError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -103,7 +110,7 @@ def write_segment(
         table = table.replace_schema_metadata(footer)
     try:
         _make_folder(folder)
-        write_parquet(table, unfinished)
+        write_parquet(table, unfinished, row_group_rows=row_group_rows)
         unfinished.replace(target)
         sync_folder(folder)
     except OSError as error:
