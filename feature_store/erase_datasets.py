@@ -25,7 +25,7 @@ from headrace.errors import IntegrityError
 from headrace.manifest_file import read_manifest
 from headrace.spec.project import Project
 
-__all__ = ["erase_datasets"]
+__all__ = ["erase_datasets", "erased_datasets"]
 
 
 def erase_datasets(
@@ -60,6 +60,14 @@ def erase_datasets(
             write_file(folder / ERASED_FILE, json.dumps(note, indent=2).encode() + b"\n")
             (folder / DATA_FILE).unlink()
         yield manifest.dataset_id, count
+
+
+def erased_datasets(root: Path, project: Project) -> list[str]:
+    """Ids of the training sets of a project's models whose rows were removed, by this run or an earlier one."""
+    models = {model.name for model in project.models}
+    notes = sorted(root.glob(f"*/{ERASED_FILE}"))
+    manifests = [read_manifest(path.with_name(MANIFEST_FILE), DatasetManifest) for path in notes]
+    return [manifest.dataset_id for manifest in manifests if manifest.model in models]
 
 
 def _ids(path: Path, manifest: DatasetManifest) -> NDArray[np.int64]:

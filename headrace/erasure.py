@@ -7,14 +7,14 @@ logs         features, labels, and the events last: everything else is found thr
 training     data sets lose their rows; the models trained on them are listed
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store.erase_datasets import erase_datasets
+from feature_store.erase_datasets import erase_datasets, erased_datasets
 from feature_store.erase_influence import Influence
 from feature_store.erase_logs import (
     column_values,
@@ -68,7 +68,8 @@ def erase(
         tell: told what is done.
 
     Returns:
-        ``removed``: place -> number; ``datasets`` and ``models``; ``kafka``: topic -> how long it keeps messages;
+        ``removed``: place -> number; ``datasets``: whose rows went; ``models``: versions trained on such, those of
+        earlier runs included, for as long as they are registered; ``kafka``: topic -> how long it keeps messages;
         ``notes``: sentences.
 
     Raises:
@@ -85,7 +86,9 @@ def erase(
         "dry_run": dry_run,
         "removed": removed,
         "datasets": work.datasets,
-        "models": _models_trained_on(settings, work.datasets, work.notes),
+        "models": _models_trained_on(
+            settings, {*work.datasets, *erased_datasets(settings.datasets_dir, project)}, work.notes
+        ),
         "kafka": _kafka(settings, project, work.notes),
         "notes": work.notes,
     }
@@ -187,8 +190,8 @@ class _Erasure:
         return rows
 
 
-def _models_trained_on(settings: Settings, datasets: Sequence[str], notes: list[str]) -> list[str]:
-    """Registered versions whose training set held a subject, with their aliases."""
+def _models_trained_on(settings: Settings, datasets: Collection[str], notes: list[str]) -> list[str]:
+    """Registered versions whose training set held an erased subject, now or before, with their aliases."""
     if not datasets:
         return []
     from trainers.registry import ModelRegistry

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     for dataset in report["datasets"]:
         print(f"training set {dataset}: its rows {would}; build a new one, it holds everybody else")
     for version in report["models"]:
-        print(f"model {version} was trained on it; what it has learned stays until it is retrained or retired")
+        print(f"model {version} was trained on a set with an erased subject; what it has learned stays in it")
     for topic, kept in report["kafka"].items():
         print(f"kafka topic {topic} keeps its messages: {kept}")
     for note in report["notes"]:

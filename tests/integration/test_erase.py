@@ -21,6 +21,7 @@ from feature_store.redis_online import connect
 from headrace.cli.main import main
 from headrace.config import Settings
 from headrace.dataset_format import read_dataset
+from headrace.erasure import erase as erase_subjects
 from headrace.errors import IntegrityError, RejectedError, UnavailableError
 from headrace.kafka_clients import end_offsets, ensure_topics
 from headrace.kafka_sender import Sender
@@ -106,6 +107,22 @@ class World:
             return sum(source.dead_letters.get("erased", 0) for source in progress.sources())
         finally:
             progress.close()
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@dataclass
+class Mortal:
+    """Hears of each step, and is the last to."""
+
+    left: int
+
+    def told_of_a_step(self, place: str, sentence: str) -> None:
+        self.left -= 1
+        if not self.left:
+            raise Crash
 
 
 def traffic(first: int, events: int, start_us: int, seed: int) -> tuple[list[Any], list[Any]]:
@@ -281,16 +298,21 @@ def test_nothing_is_left_nothing_comes_back_and_others_are_as_if_the_subject_had
     tried = erase(world, capsys, "--key", str(SUBJECT), "--dry-run")
     assert tried["dry_run"]
     assert tried["removed"]["rows of the event log"] == len(ids)
+    assert tried["removed"]["keys online"] == 1
+    assert all(tried["removed"][place] for place in ("keys in the state of views", "events in the state of views"))
+    assert tried["datasets"] == [dataset]
     assert before == {path: path.stat().st_mtime_ns for path in world.settings.home.rglob("*.parquet")}
+
+    for steps in (2, 4, 5, 7, 9):
+        with pytest.raises(Crash):
+            erase_subjects(
+                world.settings, world.project, "card", [SUBJECT], dry_run=False, tell=Mortal(steps).told_of_a_step
+            )
 
     (tmp_path / "keys.txt").write_text(f"{SUBJECT}\n\n")
     report = erase(world, capsys, "--from-file", str(tmp_path / "keys.txt"))
 
-    assert report["removed"] == tried["removed"]
     assert report["removed"]["rows of the event log"] == len(ids)
-    assert report["removed"]["keys online"] == 1
-    assert all(report["removed"][place] for place in ("keys in the state of views", "events in the state of views"))
-    assert report["datasets"] == [dataset]
     assert report["models"] == [f"{world.project.models[0].name} v1 (champion)"]
     assert world.project.streams[0].name in report["kafka"]
     with pytest.raises(IntegrityError, match="removed with a subject"):
@@ -303,6 +325,7 @@ def test_nothing_is_left_nothing_comes_back_and_others_are_as_if_the_subject_had
 
     again = erase(world, capsys, "--key", str(SUBJECT))
     assert not any(again["removed"].values())
+    assert again["models"] == report["models"]
 
     assert_nothing_comes_back(world, never, ids)
 
