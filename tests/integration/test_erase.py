@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,14 @@ from trainers.registry import ModelRegistry
 MINUTE_US = 60_000_000
 PARTITIONS = 4
 SUBJECT = 481_516_234_215_108
-SALES = 602_214_076_000_000
-"""First event id; ids of 15 digits are found wherever they stand."""
+SALES = 602_214_076_000_000 // 2**16 * 2**16
+"""First event id; ids of 15 digits whose upper six bytes are the same are found wherever they stand."""
+_LITTLE, _BIG = SALES.to_bytes(8, "little")[2:], SALES.to_bytes(8, "big")[:6]
+_NUMBERS = (
+    (re.compile(rb"(?=(\d{15}))"), int),
+    (re.compile(b"(?s)(?=(.." + re.escape(_LITTLE) + b"))"), lambda data: int.from_bytes(data, "little")),
+    (re.compile(b"(?s)(?=(" + re.escape(_BIG) + b"..))"), lambda data: int.from_bytes(data, "big")),
+)
 
 DEFINITIONS = """
 from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, Model, count, mean, sum
@@ -179,24 +186,28 @@ def erase(world: World, capsys: pytest.CaptureFixture[str], *more: str) -> dict[
 
 def traces(world: World, ids: set[int]) -> list[str]:
     """Places under the home and in Redis where the subject's key or event ids stand; Kafka's own data left out."""
-    needles = {str(number).encode() for number in (SUBJECT, *ids)}
-    needles |= {number.to_bytes(8, order) for number in (SUBJECT, *ids) for order in ("little", "big")}
+    wanted = ids | {SUBJECT}
+    needles = [SUBJECT.to_bytes(8, "little"), SUBJECT.to_bytes(8, "big")]
+
+    def shows(data: bytes) -> bool:
+        numbers = (read(match[1]) for pattern, read in _NUMBERS for match in pattern.finditer(data))
+        return any(needle in data for needle in needles) or not wanted.isdisjoint(numbers)
+
     home, found = world.settings.home, []
     for path in home.rglob("*"):
         if not path.is_file() or home / "data" / "kafka" in path.parents:
             continue
-        data = path.read_bytes()
-        found += [str(path)] * any(needle in data for needle in needles)
+        found += [str(path)] * shows(path.read_bytes())
         if path.suffix == ".parquet":  # compressed: its values are looked at
             table = pq.read_table(path, partitioning=None)
             values = set(itertools.chain.from_iterable(column.to_pylist() for column in table.columns))
-            found += [f"{path} as Parquet"] * bool(values & (ids | {SUBJECT}))
+            found += [f"{path} as Parquet"] * (not wanted.isdisjoint(values))
     client: Any = connect(world.settings.redis.url)
     for key in client.scan_iter(count=1000):
         kind = client.type(key)
         parts = [key, *(itertools.chain(*client.hgetall(key).items()) if kind == b"hash" else ())]
         parts += client.lrange(key, 0, -1) if kind == b"list" else [client.get(key)] if kind == b"string" else []
-        found += [f"redis {key!r}"] * any(needle in part for needle in needles for part in parts)
+        found += [f"redis {key!r}"] * any(map(shows, parts))
     client.close()
     return found
 
@@ -292,7 +303,9 @@ def test_nothing_is_left_nothing_comes_back_and_others_are_as_if_the_subject_had
     folder = log_folder(world.settings.offline_dir, world.project.name, "features", "shop_risk")
     for partition in folder.glob("partition=*"):
         list(compact(partition, below=10**9, order=feature_order("shop")))
-    assert traces(world, ids)
+    before_it = traces(world, ids)
+    assert {Path(place.removesuffix(" as Parquet")).suffix for place in before_it} >= {".parquet", ".snapshot", ".aof"}
+    assert any(place.startswith("redis") for place in before_it)
     before = {path: path.stat().st_mtime_ns for path in world.settings.home.rglob("*.parquet")}
 
     tried = erase(world, capsys, "--key", str(SUBJECT), "--dry-run")
