@@ -2,7 +2,7 @@
 
 Kafka keeps messages for as long as it is told to. A replay of a topic would bring an erased subject back, so the stream
 asks this register about every row. It holds no key and no event id, only keyed digests (BLAKE2b under a random salt of
-this home): whoever holds the file and already knows a key can check it, nobody can read one out of it.
+this home). Whoever holds the file can check a guess, and so try out all keys of a small range: it is its owner's alone.
 
 A digest of each of a million rows a second would cost a core. Whole numbers are therefore first looked up in a small
 table by 24 bits of a mixed value, which nearly all rows fail (25 ns a row, key and event id together); a register

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.cli.teller import Teller
 from headrace.clock import format_us
 from headrace.config import Settings, load_settings
+from headrace.errors import ConfigError
 from headrace.spec.project import Project, load_project
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def _compact(settings: Settings, project: Project, args: argparse.Namespace, tel
     from feature_store.log_lock import upkeep_lock
     from feature_store.offline_log import log_folder
 
+    if args.target_mb < 1:
+        raise ConfigError(f"--target-mb is {args.target_mb}", hint="give 1 or more; 64 suits most")
     entities = {view.name: view.entity for view in project.views}
     with upkeep_lock(settings.offline_dir, project.name):
         for kind, name in logs_of(project):
