@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_store.compaction import FileSteps, compact
@@ -94,6 +94,7 @@ def _rows(log: Path) -> list[dict[str, int]]:
     return sorted(read_log(log, SCHEMA).to_pylist(), key=lambda row: row["_offset"])
 
 
+@settings(deadline=None)
 @given(
     files=sizes, crashes=st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=3), below=st.integers(0, 50)
 )
@@ -116,6 +117,7 @@ def test_a_crash_at_any_step_costs_no_row_and_the_next_run_leaves_no_trace_of_it
         assert {path.suffix for path in (log / "partition=0").iterdir()} == {".parquet"}
 
 
+@settings(deadline=None)
 @given(files=sizes)
 def test_a_reader_beside_it_finds_every_row_once_at_any_step(files: list[tuple[int, int]]) -> None:
     with written(files) as log:
@@ -126,6 +128,7 @@ def test_a_reader_beside_it_finds_every_row_once_at_any_step(files: list[tuple[i
         assert all(rows == watched.seen[0] for rows in watched.seen)
 
 
+@settings(deadline=None)
 @given(files=sizes, restart=st.integers(0, 9))
 def test_a_writer_that_restarts_takes_back_the_same_rows_as_without_compaction(
     files: list[tuple[int, int]], restart: int
