@@ -114,11 +114,12 @@ class _Erasure:
         offline, project, dry_run = self._settings.offline_dir, self._project, self._dry_run
         online = OnlineEraser(self._settings.redis.url, project.name)
         online.check()
-        self._erased.add_keys(self._entity, self._keys)
+        news = self._erased.add_keys(self._entity, self._keys)
         events = {stream.name: find_events(offline, project, stream, self._erased) for stream in project.streams}
         for stream in project.streams:
             self._erased.add_events(stream.name, event_ids64(column_values(events[stream.name], stream.id)))
-        self._tell("events", f"{sum(table.num_rows for table in events.values()):,} found in the event log")
+        found_events = sum(table.num_rows for table in events.values())
+        self._tell("events", f"{found_events:,} found in the event log")
         if not dry_run:
             self._erased.save()
         touched = online.erase_keys(self._entity, self._keys, dry_run=dry_run)
@@ -133,7 +134,9 @@ class _Erasure:
         yield "keys in the state of views", total.keys
         yield "events in the state of views", total.events
         yield "labels that waited for their event", total.labels
-        yield "state folders of former definitions", self._former(total)
+        # Nobody reads them any more, so nobody can edit them; they go with the first sight of a subject.
+        former = erase_former_definitions(self._settings, project, dry_run=dry_run) if news or found_events else 0
+        yield "state folders of former definitions", former
         features = 0
         for name, found in erase_features(offline, project, self._erased, dry_run=dry_run):
             self._tell("features", f"{name}: {found.rows:,} rows in {found.files:,} files")
@@ -150,7 +153,7 @@ class _Erasure:
             self.datasets.append(dataset)
             rows += count
         yield "rows of training sets", rows
-        if not dry_run and (touched or any(table.num_rows for table in events.values())):
+        if not dry_run and (touched or found_events):
             self.notes.append(f"redis: {online.rewrite_disk()}")
         online.close()
         logged = [erase_events(offline, project, stream, self._erased, dry_run=dry_run) for stream in project.streams]
@@ -169,12 +172,6 @@ class _Erasure:
             gone = self._erased.has_events(stream.name, event_ids64(column_values(table, stream.id)))
             self._read[stream.name] = table.filter(pc.invert(pa.array(gone)))
         return self._read[stream.name]
-
-    def _former(self, total: ErasedState) -> int:
-        """State nobody reads any more cannot be edited; it goes when the subjects had anything to do with the rest."""
-        if total == ErasedState():
-            return 0
-        return erase_former_definitions(self._settings, self._project, dry_run=self._dry_run)
 
     def _rewrite_others(self, influences: dict[str, Influence]) -> int:
         rows = 0

@@ -5,7 +5,9 @@ one moment. The rows go to Redis first and the snapshot is written last, so a ru
 """
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,11 @@ from feature_store.redis_online import OnlineWriter
 from feature_store.rows import RowBatch
 from feature_store.view_state import ViewState
 from headrace.config import Settings
+from headrace.errors import IntegrityError
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
-from streams.snapshot import Snapshot, offsets_kept, read_newest, write_snapshot
+from streams.progress import Progress
+from streams.snapshot import Snapshot, offsets_kept, read_newest, read_snapshot, write_snapshot
 from streams.view_group import roomy
 
 __all__ = ["ErasedState", "erase_former_definitions", "erase_state"]
@@ -75,6 +79,7 @@ def erase_state(
     """
     root = settings.state_dir / project.name / "views" / view.name / compile_view(view).version
     folders = {int(path.name.partition("=")[2]): path for path in root.glob("partition=*")}
+    partitions = _partitions(settings, project, view, folders)
     found = ErasedState()
     with OnlineWriter(settings.redis.url, project.name) as writer:
         online = OnlineEraser(settings.redis.url, project.name)
@@ -82,7 +87,7 @@ def erase_state(
             snapshot = read_newest(folder, influence.plan.version)
             if snapshot is None:
                 continue
-            mine = influence.keys[key_partitions(influence.keys, len(folders)) == number]
+            mine = influence.keys[key_partitions(influence.keys, partitions) == number]
             part, changed, rows = _forget(snapshot, view, erased, influence, mine)
             found += part
             if dry_run:
@@ -97,8 +102,9 @@ def erase_state(
             if part != ErasedState():
                 write_snapshot(folder, changed)
             for offset in offsets_kept(folder):
-                if part != ErasedState() and offset != snapshot.offset:
-                    (folder / f"{offset:020d}.snapshot").unlink()
+                path = folder / f"{offset:020d}.snapshot"
+                if offset != snapshot.offset and _may_hold(path, view, erased, influence):
+                    path.unlink()
         online.close()
     return found
 
@@ -142,6 +148,25 @@ def _forget(
     changed = replace(snapshot, arrays=others | {f"{_STATE}{name}": array for name, array in arrays.items()})
     part = ErasedState(keys=keys, events=forgotten.events, labels=forgotten.labels, rows=sum(map(len, rows)))
     return part, changed, rows
+
+
+def _may_hold(path: Path, view: FeatureView, erased: ErasedSubjects, influence: Influence) -> bool:
+    """Whether a subject may stand in a snapshot that serves only if the newest is damaged; it may in a damaged one."""
+    try:
+        snapshot = read_snapshot(path)
+    except IntegrityError:
+        return True
+    return _forget(snapshot, view, erased, influence, influence.keys[:0])[0] != ErasedState()
+
+
+def _partitions(settings: Settings, project: Project, view: FeatureView, saved: Collection[int]) -> int:
+    """Partitions of the view's keyed log; one that was never written to has no snapshot, but was reported."""
+    progress = Progress(settings.redis.url, project.name)
+    try:
+        reported = [report.partition for report in progress.views() if report.view == view.name]
+    finally:
+        progress.close()
+    return max([*saved, *reported], default=0) + 1
 
 
 def _absent(keys: NDArray[np.generic], known: set[Any]) -> NDArray[np.generic]:

@@ -10,6 +10,7 @@ import pytest
 
 from feature_store.offline_log import log_folder, write_segment
 from feature_store.offline_tables import TIMESTAMP, event_schema, feature_schema, label_schema
+from headrace.cli.main import main
 from headrace.spec.project import load_project
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ def _table(schema: pa.Schema, **columns: list[Any]) -> pa.Table:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Event 2 twice, 4 late; a file that another one covers; an older file with a field less; a corrected row."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HEADRACE_HOME", raising=False)
     offline, (stream, labels) = tmp_path / ".headrace" / "data" / "offline", (FRAUD.streams[0], FRAUD.labels[0])
     events = event_schema(stream)
     rows = _table(
@@ -63,6 +65,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         mean_tx_amount_1d=[10.0, 9.0, 15.0, 5.0],
     )
     write_segment(features, log_folder(offline, "fraud", "features", view.name, 2), 0, 9)
+
+
+def test_the_command_lists_the_files_that_count(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["offline", "files", "events", "transactions", "--project", str(FRAUD.path)]) == 0
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("transactions/partition=0/00000000000000000000-00000000000000000004.parquet")
 
 
 def test_the_queries_for_duckdb() -> None:
