@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,17 @@ from streams.worker import StreamWorker
 from streams.worker_lock import lock_path, stopped_worker
 from tests.eventually import eventually
 from tests.integration.test_stream_kill import comparable, different
-from tests.stream_world import START_US, feature_log, online_values
+from tests.stream_world import (
+    START_US,
+    Traffic,
+    expected_values,
+    feature_log,
+    log_values,
+    make_project,
+    make_traffic,
+    online_values,
+    publish,
+)
 from tests.training_cases import TINY, a_job
 from trainers.job import RunFolder
 from trainers.main import run_job
@@ -226,7 +236,7 @@ def assert_others_are_equal(world: World, never: World) -> None:
         )
 
 
-def statuses(world: World, entity: str, keys: list[int]) -> set[str]:
+def statuses(world: World, entity: str, keys: Sequence[int | str]) -> set[str]:
     views = tuple(view for view in world.project.views if view.entity == entity)
     reader = OnlineReader(world.settings.redis.url, world.project)
     requests = [LookupRequest(views=views, entities={entity: key}) for key in keys]
@@ -341,6 +351,36 @@ def test_nothing_is_left_nothing_comes_back_and_others_are_as_if_the_subject_had
     assert again["models"] == report["models"]
 
     assert_nothing_comes_back(world, never, ids)
+
+
+@pytest.mark.slow
+def test_in_disorder_with_texts_as_keys_what_is_left_is_what_the_file_engine_computes_without_the_subject(
+    stack: Settings, fresh_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    stream = fresh_name("texts").replace("_", "-")
+    project, everything = make_project(tmp_path / fresh_name("texts"), stream), make_traffic(4_000, seed=8)
+    publish(stack, project, everything)
+    newest_us = max(row["us"] for row in everything.clean.values())
+    World(stack, project, newest_us).run()
+    clean = {sale: row for sale, row in everything.clean.items() if row["card"] != "card 3"}
+    left = Traffic(
+        clean=clean, outcomes={sale: everything.outcomes[sale] for sale in clean if sale in everything.outcomes}
+    )
+
+    report = erase_subjects(stack, project, "card", ["card 3"], dry_run=False, tell=lambda *_: None)
+
+    assert report["removed"]["rows of the event log"] >= len(everything.clean) - len(clean) > 50
+    for view in project.views:
+        keys = sorted({row[view.entity] for row in clean.values()})
+        now_us = np.full(len(keys), newest_us)
+        stored = online_values(stack, project, view, keys, newest_us)
+        np.testing.assert_array_equal(stored, expected_values(left, view, keys, now_us))
+        asked = [row[view.entity] for row in clean.values()]
+        at_us = np.array([row["us"] for row in clean.values()])
+        values, found = log_values(feature_log(stack, project, view), view, asked, at_us)
+        np.testing.assert_array_equal(values[found], expected_values(left, view, asked, at_us)[found])
+        assert found.all() or view.name == "shop_risk"
+    assert statuses(World(stack, project), "card", ["card 3"]) == {NOT_FOUND}
 
 
 def test_it_refuses_beside_a_worker_and_after_one_that_was_killed(
