@@ -207,7 +207,11 @@ def traces(world: World, ids: set[int]) -> list[str]:
     for path in home.rglob("*"):
         if not path.is_file() or home / "data" / "kafka" in path.parents:
             continue
-        found += [str(path)] * shows(path.read_bytes())
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            continue  # a server's own, gone since it was listed
+        found += [str(path)] * shows(data)
         if path.suffix == ".parquet":  # compressed: its values are looked at
             table = pq.read_table(path, partitioning=None)
             values = set(itertools.chain.from_iterable(column.to_pylist() for column in table.columns))
