@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"model {version} was trained on a set with an erased subject; what it has learned stays in it")
     for topic, kept in report["kafka"].items():
         print(f"kafka topic {topic} keeps its messages: {kept}")
+    if "for ever" in report["kafka"].values():
+        print("a topic kept for ever keeps its messages about them: give it a retention.ms, or delete its old records")
     for note in report["notes"]:
         print(note)
     return 0
