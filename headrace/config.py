@@ -25,6 +25,7 @@ from headrace.errors import ConfigError
 __all__ = [
     "KafkaSettings",
     "MlflowSettings",
+    "OfflineSettings",
     "PagerSettings",
     "RedisSettings",
     "ServeSettings",
@@ -81,6 +82,19 @@ class StreamSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineSettings:
+    """How long the offline logs are kept, as durations of event time such as ``400d``; empty: for ever.
+
+    Not part of a stream's definition: a view is a new one when its stream changes, and how long files lie does not
+    change what they mean.
+    """
+
+    event_retention: str = ""
+    label_retention: str = ""
+    feature_retention: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 8650
@@ -124,6 +138,7 @@ class Settings:
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     mlflow: MlflowSettings = field(default_factory=MlflowSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
+    offline: OfflineSettings = field(default_factory=OfflineSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     pager: PagerSettings = field(default_factory=PagerSettings)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from feature_store.erased import ErasedSubjects, register_path
 from feature_store.offline_log import log_folder
 from feature_store.offline_tables import event_schema, label_schema
 from headrace.config import Settings
@@ -18,6 +19,7 @@ from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 from streams.dead_letters import DeadLetters
 from streams.decode import event_decoder, label_decoder
+from streams.erased_rows import ErasedMessages
 from streams.fetch import Fetcher
 from streams.idleness import IdleWatch
 from streams.routes import event_routes, label_routes
@@ -73,6 +75,7 @@ class SourceGroup:
             config={"enable.partition.eof": True, "auto.offset.reset": "error"},
         )
         slack_us = min((stream.lateness_us for stream in project.streams), default=0) // 4
+        self._erased = ErasedSubjects(register_path(settings, project.name))
         self._fetcher = Fetcher(settings, self._consumer, slack_us=slack_us)
         self._tasks = [self._event_task(stream) for stream in project.streams]
         self._tasks += [self._label_task(labels) for labels in project.labels]
@@ -172,17 +175,18 @@ class SourceGroup:
     def _event_task(self, stream: EventStream) -> SourceTask:
         count = partition_counts(self._settings, [stream.name])[stream.name]
         return self._task(
-            stream.name, stream, event_decoder(stream), event_schema(stream), event_routes(self._project, stream, count)
+            stream, event_decoder(stream), event_schema(stream), event_routes(self._project, stream, count)
         )
 
     def _label_task(self, labels: LabelStream) -> SourceTask:
         count = partition_counts(self._settings, [labels.name])[labels.name]
         return self._task(
-            labels.name, None, label_decoder(labels), label_schema(labels), label_routes(self._project, labels, count)
+            labels, label_decoder(labels), label_schema(labels), label_routes(self._project, labels, count)
         )
 
-    def _task(self, topic: str, stream: EventStream | None, decoder: Any, schema: Any, routes: Any) -> SourceTask:
-        settings, project = self._settings, self._project
+    def _task(self, source: EventStream | LabelStream, decoder: Any, schema: Any, routes: Any) -> SourceTask:
+        settings, project, topic = self._settings, self._project, source.name
+        stream = source if isinstance(source, EventStream) else None
         keyed = [keyed_topic(project.name, route.entity).name for route in routes]
         counts = partition_counts(settings, [topic, *keyed])
         commits = read_commits(self._consumer, topic, counts[topic], self._bootstrap)
@@ -199,4 +203,5 @@ class SourceGroup:
             sender=self._sender,
             dead_letters=self._dead_letters,
             starts=commits,
+            erased=ErasedMessages(self._erased, source),
         )

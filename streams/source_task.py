@@ -13,10 +13,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.contracts.streams import FLUSH_HEADER, WATERMARK_HEADER
+from headrace.contracts.streams import ERASED, FLUSH_HEADER, WATERMARK_HEADER
 from headrace.kafka_sender import Sender
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.decode import Decoder
+from streams.erased_rows import ErasedMessages
 from streams.fetch import MessageBatch
 from streams.keyed_log import KeyedBatch, SourceMark, encode_batches
 from streams.lateness import EVENT, NO_TIME_US, NOTHING, TICK, mark_late
@@ -44,6 +45,7 @@ class SourceTask:
         sender: producer to keyed logs.
         dead_letters: where refused messages go.
         starts: where to begin, for each partition.
+        erased: finds rows of erased subjects, which are counted and go nowhere.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class SourceTask:
         sender: Sender,
         dead_letters: DeadLetters,
         starts: Sequence[SourceCommit],
+        erased: ErasedMessages | None = None,
     ) -> None:
         self.topic = topic
         self._decoder = decoder
@@ -69,6 +72,7 @@ class SourceTask:
         self._buffer = buffer
         self._sender = sender
         self._dead_letters = dead_letters
+        self._erased = erased
         self._begun = {start.partition: start.offset for start in starts}
         self._state = {start.partition: start for start in starts}
         self._newest_us = np.array([self._state[number].newest_us for number in sorted(self._state)], dtype=np.int64)
@@ -125,6 +129,11 @@ class SourceTask:
             arrivals_us=batch.arrivals_us[accepted],
             late=late[accepted],
         )
+        # Their time has counted: whether others are late is decided as it was before the subject was erased.
+        if self._erased is not None and (gone := self._erased.find(rows)).any():
+            late[accepted[gone]] = False
+            self._count(Counter((number, ERASED) for number in rows.partitions[gone].tolist()))
+            rows = rows.where(~gone)
         refused.extend((int(row), "late", self._late_detail(batch, int(row), times_us)) for row in np.flatnonzero(late))
         self._refuse(batch, refused)
         self._account(batch, rows)
@@ -152,6 +161,8 @@ class SourceTask:
             UnavailableError: a keyed batch or dead letter was not acknowledged; nothing may be committed.
         """
         self._sender.flush()
+        if self._erased is not None:
+            self._erased.save()
         moved = [state for state in self._state.values() if state.offset > self._begun[state.partition]]
         self._buffer.write({state.partition: (self._begun[state.partition], state.offset) for state in moved})
         return moved
@@ -205,7 +216,10 @@ class SourceTask:
                     value=batch.values[row],
                 )
             )
-        for (partition, reason), count in Counter((int(batch.partitions[row]), why) for row, why, _ in refused).items():
+        self._count(Counter((int(batch.partitions[row]), why) for row, why, _ in refused))
+
+    def _count(self, refused: Counter[tuple[int, str]]) -> None:
+        for (partition, reason), count in refused.items():
             dead = self._state[partition].dead
             dead[reason] = dead.get(reason, 0) + count
 

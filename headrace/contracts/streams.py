@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["DEAD_LETTER_REASONS", "FLUSH_HEADER", "WATERMARK_HEADER", "SourceProgress", "ViewProgress"]
+__all__ = ["DEAD_LETTER_REASONS", "ERASED", "FLUSH_HEADER", "WATERMARK_HEADER", "SourceProgress", "ViewProgress"]
 
 WATERMARK_HEADER = "headrace-watermark"
 """Header of a message with an empty value: its partition's event time is now at least this (microseconds, as text).
@@ -28,6 +28,9 @@ DEAD_LETTER_REASONS = (
     "bad_label",
 )
 """Values of the ``reason`` header of a dead letter."""
+
+ERASED = "erased"
+"""Counted among them, but no letter: a message of an erased subject goes nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
