@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 
 from feature_store.compute import EventColumns, event_columns, features_at
 from feature_store.erase_logs import column_values
+from feature_store.kernels import shape_of
 from feature_store.offline_tables import EVENT_TIMESTAMP, TIMESTAMP, VALID_UNTIL
 from feature_store.plan import NEVER_US, ViewPlan
+from feature_store.row_values import value_arrays
 from feature_store.rows import RowBatch
+from feature_store.state_kernels import lifetime_cells
 
 __all__ = ["Influence"]
 
@@ -86,12 +89,14 @@ class Influence:
         changed_us = self.changed_us(at_us)
         kept = keys[np.array([key in changed_us for key in keys.tolist()], dtype=np.bool_)]
         instants = np.full(len(kept), at_us, dtype=np.int64)
+        if self.plan.view.has_lifetime:
+            kept = kept[:0]  # what a lifetime has counted keeps its slot, and its row comes from there
         rows = RowBatch.without_state(
             self.plan,
             kept,
             np.array([changed_us[key] for key in kept.tolist()], dtype=np.int64),
             np.full(len(kept), NEVER_US, dtype=np.int64),
-            self._values(kept, instants),
+            self._values(kept, instants[: len(kept)]),
         )
         return replace(rows, has_state=np.ones(len(kept), dtype=np.bool_))
 
@@ -117,37 +122,51 @@ class Influence:
         position = table.column_names.index(VALID_UNTIL)
         ends = pa.array(until_us, pa.int64(), mask=until_us == NEVER_US).cast(TIMESTAMP)
         changed = table.set_column(position, table.schema.field(position), ends)
-        for feature, name in enumerate(self.plan.feature_names):
-            changed = _with_values(changed, name, again, values[:, feature])
+        for name, column in zip(self.plan.feature_names, value_arrays(self.plan, values), strict=True):
+            changed = _with_values(changed, name, again, column)
         changed = changed.filter(pa.array(~drop))
         return None if changed.equals(table) else changed
 
     def _values(self, keys: NDArray[np.generic], at_us: I64) -> NDArray[np.float64]:
         if not len(keys):
-            return np.empty((0, len(self.plan.kind)), dtype=np.float64)
+            return np.empty((0, self.plan.width), dtype=np.float64)
         return features_at(self.plan, self._events, keys, at_us)
 
     def _changes_of(self, kept_us: I64, gone_us: I64) -> _KeyChanges:
-        offsets = self.plan.offsets
-        kept = np.unique(kept_us[:, None] + offsets)
+        kept = np.unique(self._moments(kept_us))
         return _KeyChanges(
             kept=kept,
-            gone=np.setdiff1d(gone_us[:, None] + offsets, kept),
+            gone=np.setdiff1d(self._moments(gone_us), kept),
             first_us=int(gone_us.min()),
-            last_us=int(gone_us.max() + offsets[-1]),
+            last_us=NEVER_US if self.plan.view.has_lifetime else int(self._moments(gone_us.max(keepdims=True)).max()),
         )
 
+    def _moments(self, times_us: I64) -> I64:
+        """(n, D) instants at which events pass the edges of the view."""
+        return np.array([[edge.passes(t) for edge in self.plan.edges] for t in times_us.tolist()], dtype=np.int64)
 
-def _with_values(table: pa.Table, name: str, again: NDArray[np.bool_], values: NDArray[np.float64]) -> pa.Table:
+    def base_before(self, key: Any, t: int, event_id: int) -> I64 | None:
+        """Lifetime cells of what a key has left before an event; None of a key that nothing was taken from."""
+        if key not in self._changes:
+            return None
+        events = self._events
+        mine = np.flatnonzero(events.keys == key)
+        mine = mine[np.lexsort((events.ids[mine], events.times_us[mine]))]
+        before = (events.times_us[mine] < t) | ((events.times_us[mine] == t) & (events.ids[mine] < event_id))
+        mine = mine[before]
+        cells: I64 = lifetime_cells(
+            shape_of(self.plan), events.times_us[mine], events.ids[mine], np.ascontiguousarray(events.inputs[:, mine])
+        )
+        return cells
+
+
+def _with_values(table: pa.Table, name: str, again: NDArray[np.bool_], values: pa.Array) -> pa.Table:
     position = table.column_names.index(name)
     field = table.schema.field(position)
-    old = table[name].cast(pa.float64())
-    merged = np.asarray(old.fill_null(np.nan).to_numpy()).copy()
-    merged[again] = values
-    null = np.isnan(merged)
-    column = np.where(null, 0.0, merged)
-    array = pa.array(column.astype(np.int64) if pa.types.is_integer(field.type) else column, field.type, mask=null)
-    return table.set_column(position, field, array)
+    both = pa.chunked_array([*table[name].chunks, values.cast(field.type)], field.type)
+    rows = np.arange(table.num_rows)
+    rows[again] = table.num_rows + np.arange(len(values))
+    return table.set_column(position, field, both.take(pa.array(rows)))
 
 
 def _rows_by_key(keys: NDArray[np.generic], wanted: NDArray[np.generic]) -> list[tuple[NDArray[np.int64], Any]]:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from feature_store.offline_log import LogKind, Segment, log_folder, read_segment, segments
 from feature_store.offline_tables import ARRIVAL, EVENT_TIMESTAMP
-from feature_store.training_rows import reach_us
+from feature_store.training_rows import first_needed_us
 from headrace.clock import format_us
 from headrace.config import OfflineSettings
 from headrace.contracts.artifacts import DatasetManifest
@@ -30,6 +30,10 @@ from headrace.spec.project import Project
 from headrace.spec.streams import LabelledStream
 
 __all__ = ["LogRetention", "Removal", "check_datasets", "due", "remove", "retentions"]
+
+
+_EVER_US = 1_000 * 365 * 86_400_000_000
+"""A thousand years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +121,9 @@ def check_datasets(project: Project, removals: Iterable[Removal], manifests: Ite
         model = models.get(manifest.model)
         if model is None or not manifest.sources:
             continue
-        first_us = manifest.start_us - reach_us(model)
-        for name in (model.events.name, model.label.name):
+        firsts = {stream.name: first_needed_us(model, stream, manifest.start_us) for stream in model.streams}
+        firsts[model.label.name] = firsts[model.events.name]
+        for name, first_us in firsts.items():
             if newest_us.get(name, first_us - 1) >= first_us:
                 raise RejectedError(
                     f"training set {manifest.dataset_id} was built from {name!r} since {format_us(first_us)},"
@@ -141,11 +146,14 @@ def _needs(project: Project, log: LogRetention) -> Iterator[tuple[int, str]]:
         labels = view.source.labels.name if isinstance(view.source, LabelledStream) else None
         if log.name == {"events": view.events.name, "labels": labels, "features": view.name}[log.kind]:
             yield view.reach_us + view.events.lateness_us, f"view {view.name!r} (its windows and the lateness)"
+            if view.has_lifetime and log.kind != "features":
+                yield _EVER_US, f"view {view.name!r} (a lifetime counts every event there was)"
     for model in project.models:
-        if log.name == {"events": model.events.name, "labels": model.label.name}.get(log.kind):
-            span_us = model.retrain.history_us + model.retrain.test_us + model.label.delay_us
-            needed_us = span_us + (reach_us(model) if log.kind == "events" else 0)
-            yield needed_us, f"a training set of model {model.name!r} (history, test, label delay and windows)"
+        span_us = model.retrain.history_us + model.retrain.test_us + model.label.delay_us
+        needed = {stream.name: span_us - first_needed_us(model, stream, 0) for stream in model.streams}
+        needed = needed if log.kind == "events" else {model.label.name: span_us} if log.kind == "labels" else {}
+        if log.name in needed:
+            yield needed[log.name], f"a training set of model {model.name!r} (history, test, label delay and windows)"
 
 
 def _old(candidates: list[Segment], log: LogRetention, horizon_us: int) -> Iterator[Removal]:

@@ -8,7 +8,7 @@ from feature_store.kernels import I64, Shape, T, begin, edge_at, edge_passes, pu
 from feature_store.plan import NEVER_US, NULL
 from feature_store.window_kernels import fill_values, raise_peaks, scratch_size
 
-__all__ = ["evaluate_states"]
+__all__ = ["evaluate_states", "lifetime_cells"]
 
 
 @allocating_kernel
@@ -83,3 +83,13 @@ def evaluate_states(
         fill_values(features, empty, at, 0, history, 0, at_us[row], peaks, scratch, values, row)
         valid_from[row] = changed
         valid_until[row] = following
+
+
+@allocating_kernel
+def lifetime_cells(shape: Shape, t: I64, ids: I64, inputs: I64) -> I64:
+    """(C,) cells of the lifetimes behind all these events, which are one key's by (time, id)."""
+    history = np.zeros((t.size + 1, shape.width), dtype=np.int64)
+    begin(history, 0, shape.features, shape.folds)
+    for k in range(t.size):
+        put(history, k, t[k], ids[k], inputs, k, shape.seen, shape.features, shape.folds)
+    return history[t.size, shape.base :].copy()

@@ -135,9 +135,10 @@ def _forget(
         arrays,
         lambda ids: erased.has_events(view.events.name, ids),
         influence.changed_us(watermark_us),
+        influence.base_before,
     )
     arrays, rows = forgotten.arrays, []
-    if forgotten.events:
+    if forgotten.events or plan.view.has_lifetime:
         state = ViewState.restore(plan, arrays)
         rows.append(state.drain(log=False).latest)
         arrays = state.snapshot()
