@@ -4,6 +4,7 @@ The vocabulary of a project; importing it loads nothing heavy.
 """
 
 from headrace.spec.features import FeatureView, RequestFeatures, count, mean, sum
+from headrace.spec.formats import ArrowBatches, Avro, Json
 from headrace.spec.model import Model
 from headrace.spec.policies import (
     AtLeast,
@@ -22,7 +23,9 @@ from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, Float64, Int64, String
 
 __all__ = [
+    "ArrowBatches",
     "AtLeast",
+    "Avro",
     "BeatsChampion",
     "Bool",
     "Calibration",
@@ -30,6 +33,7 @@ __all__ = [
     "FeatureView",
     "Float64",
     "Int64",
+    "Json",
     "LabelStream",
     "Latency",
     "Model",

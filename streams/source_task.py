@@ -21,6 +21,7 @@ from streams.fetch import MessageBatch
 from streams.keyed_log import KeyedBatch, SourceMark, encode_batches
 from streams.lateness import EVENT, NO_TIME_US, NOTHING, TICK, mark_late
 from streams.message_check import Refused, check_time_bounds
+from streams.payloads import Payloads
 from streams.routes import Route, no_rows
 from streams.segment_buffer import SegmentBuffer, SourceRows
 from streams.source_commit import SourceCommit
@@ -109,7 +110,7 @@ class SourceTask:
             filled = np.array([row for row, value in enumerate(values) if value], dtype=np.int64)
             values = [value for value in values if value]
             self._read_ticks(batch, kinds, times_us, refused)
-        decoded = self._decoder.decode(values, batch.arrivals_us[filled])  # type: ignore[arg-type] # none is empty
+        decoded = self._decoder.decode(Payloads.of(values), batch.arrivals_us[filled])  # type: ignore[arg-type] # none is empty
         refused.extend((int(filled[refusal.row]), refusal.reason, refusal.detail) for refusal in decoded.refused)
         accepted = filled[decoded.rows]
         kinds[accepted] = EVENT

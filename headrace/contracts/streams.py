@@ -26,6 +26,10 @@ DEAD_LETTER_REASONS = (
     "future",
     "late",
     "bad_label",
+    "malformed_avro",
+    "malformed_arrow",
+    "unknown_schema",
+    "wrong_schema",
 )
 """Values of the ``reason`` header of a dead letter."""
 
