@@ -109,7 +109,9 @@ def test_an_instant_can_be_written_in_many_ways(time: object) -> None:
 
 
 def test_fractions_reach_to_the_microsecond() -> None:
-    batch = event_decoder(CARDS).decode(Payloads.of([changed(at="2018-04-01T12:00:00.000001Z")]), np.array([ARRIVAL_US]))
+    batch = event_decoder(CARDS).decode(
+        Payloads.of([changed(at="2018-04-01T12:00:00.000001Z")]), np.array([ARRIVAL_US])
+    )
 
     assert batch.columns["at"].tolist() == [ARRIVAL_US + 1]
 
