@@ -123,9 +123,11 @@ def _named(kind: dict[str, Any], space: str, named: dict[str, dict[str, Any]], d
         symbols = kind.get("symbols")
         if not isinstance(symbols, list):
             raise SchemaRefusedError(f"enum {full[:_SHOWN]!r} has no symbols")
-        made["symbols"] = symbols
+        made |= {"symbols": symbols, "has_default": "default" in kind}
     else:
         made["fields"] = _fields(kind.get("fields"), full, named, deep)
+        made["defaults"] = {entry["name"] for entry in kind["fields"] if "default" in entry}
+        made["aliases"] = {entry["name"]: entry.get("aliases") or [] for entry in kind["fields"]}
     return full
 
 
