@@ -24,7 +24,7 @@ endif
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt types unit bench up down lock
+.PHONY: help setup demo test lint fmt types unit fuzz bench up down lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ types: setup ## mypy, strict
 
 unit: setup ## the fast tests, without servers
 	$(BIN)/python -m pytest -m "not integration and not e2e and not slow"
+
+fuzz: setup ## throw a million hostile messages at the decoders; INPUTS=n throws others
+	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000)
 
 fmt: setup ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix .

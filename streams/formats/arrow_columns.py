@@ -24,6 +24,8 @@ DTYPES: dict[type, Any] = {Int64: np.int64, Float64: np.float64, String: object,
 _UNITS_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _FAR = 2**62
 _EXACT = 2**53
+_MOST_DIGITS = 38
+"""Of a decimal of 128 bits."""
 _MOST_SCALE = 22
 """10**22 is the largest power of ten a double holds exactly."""
 
@@ -53,7 +55,7 @@ def reader_of(kind: FieldType | None, given: pa.DataType) -> Reader | None:
         return _wholes if whole else None
     assert isinstance(kind, Float64), "four types and the time"
     if pa.types.is_decimal128(given):
-        return _decimals(given.scale)
+        return _decimals(given.scale) if 0 <= given.scale <= _MOST_DIGITS else None
     return _reals if whole or pa.types.is_floating(given) else None
 
 
@@ -114,8 +116,8 @@ def _decimals(scale: int) -> Reader:
         nulls = _nulls(array)
         words = np.frombuffer(array.buffers()[1], dtype=np.int64)[2 * array.offset :][: 2 * len(array)].reshape(-1, 2)
         low, high = words[:, 0], words[:, 1]
-        small = (high == low >> 63) & (np.abs(low) <= _EXACT) & (low != -(2**63)) & (0 <= scale <= _MOST_SCALE)
-        values = np.where(small, low, 0) / 10.0 ** min(max(scale, 0), _MOST_SCALE) + 0.0
+        small = (high == low >> 63) & (np.abs(low) <= _EXACT) & (low != -(2**63)) & (scale <= _MOST_SCALE)
+        values = np.where(small, low, 0) / 10.0 ** min(scale, _MOST_SCALE) + 0.0
         for row in np.flatnonzero(~small).tolist():
             given: Decimal | None = array[row].as_py()
             values[row] = 0.0 if given is None else float(given)

@@ -144,7 +144,9 @@ class ArrowDecoder:
                     made = [_made(reader, batch) for reader in readers]
                     parts.append(_Part(message=number, first=first, count=batch.num_rows, made=made))
                     first += batch.num_rows
-        except (pa.ArrowException, ValueError, OSError, KeyError, TypeError, IndexError, OverflowError) as error:
+        except Refused:
+            raise
+        except Exception as error:  # whatever bytes make Arrow raise, they are the message's fault, not the stream's
             words = str(error).splitlines()[0][:200] if str(error) else repr(error)
             raise Refused("malformed_arrow", words) from error
         if first > MOST_ROWS:

@@ -60,6 +60,11 @@ WHOLE = {
         "wrong_schema",
         "column 'id' is string; it must be Int64",
     ),
+    "a decimal with a scale beyond all digits": (
+        arrow_message([batch(amount=pa.array([Decimal("1E3")] * 2, pa.decimal128(9, -3)))]),
+        "wrong_schema",
+        "decimal128(9, -3)",
+    ),
     "unsigned 64 bits": (arrow_message([batch(id=pa.array([1, 2], pa.uint64()))]), "wrong_schema", "uint64"),
     "a number for a time": (
         arrow_message([batch(at=[ARRIVAL_US] * 2)]),
