@@ -149,10 +149,14 @@ def _texts(array: Any) -> Made:
 
 def _named_texts(array: Any) -> Made:
     """Texts of a dictionary; rows share them, so a long one that many rows name takes its memory once."""
-    values, missing, sizes = _texts(array.dictionary)
-    assert sizes is not None, "texts have sizes"
-    nulls = _nulls(array.indices)
+    nulls, known = _nulls(array.indices), array.dictionary
     codes = _filled(array.indices, 0).astype(np.int64, copy=False)
+    if len(known) > len(codes):
+        # Each batch of a stream may name few texts of a long dictionary.
+        used, codes = np.unique(codes, return_inverse=True)
+        known = known.take(pa.array(used))
+    values, missing, sizes = _texts(known)
+    assert sizes is not None, "texts have sizes"
     if not len(values):
         # Every row is null, or validation has refused the batch.
         return np.full(len(codes), None, dtype=object), np.ones(len(codes), dtype=np.bool_), np.zeros(len(codes))

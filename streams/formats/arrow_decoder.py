@@ -1,22 +1,20 @@
 """Arrow messages to columns: each an IPC stream of many rows, none of it trusted.
 
-message ─► framing (bounds, no compression) ─► schema (declared fields, once) ─► batches ─► validate ─► columns ─► check
-    └── refused as a whole ◄──────┴────────────────────┴──────────────────────────┘                     └─► some rows
+message ─► framing (bounds, no compression) ─► reader (schema, batches, validated columns) ─► check ─► columns
+    └── refused as a whole ◄──┴────────────────────────┘                                        └─► some rows
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.spec.types import FieldType, String
 from streams.decode import Decoded, Refusal
-from streams.formats.arrow_columns import DTYPES, Made, Reader, all_null, reader_of
+from streams.formats.arrow_columns import DTYPES
 from streams.formats.arrow_framing import FramingError, check_stream
+from streams.formats.arrow_reader import ArrowPart, ArrowReader, FramedMessage
 from streams.formats.column_check import ColumnCheck
 from streams.message_check import Refused
 from streams.payloads import Payloads
@@ -28,29 +26,8 @@ MOST_BYTES = 16_777_216
 """Of one message. Brokers take one megabyte unless told otherwise."""
 MOST_ROWS = 65_536
 """Of one message."""
-_MOST_SCHEMAS = 100
-"""Remembered at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class _FieldReader:
-    """What reads one field of a schema."""
-
-    place: int | None
-    """Its column; None when there is none, then the reader gets the batch."""
-    read: Reader
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Part:
-    """Columns of one batch of one message."""
-
-    message: int
-    first: int
-    """Rows of the message before this batch."""
-    count: int
-    made: list[Made]
-    """For every field, the time last."""
+_MOST_TOGETHER = 256
+"""Messages read as one stream; one that is damaged makes all of them be read again alone."""
 
 
 class ArrowDecoder:
@@ -69,8 +46,7 @@ class ArrowDecoder:
         self._schema = dict(schema)
         self._time = time
         self._check = ColumnCheck(self._schema, time, earliest_us, future_us)
-        self._known: dict[bytes, list[_FieldReader]] = {}
-        """Schema as it stands in messages -> what reads each field."""
+        self._reader = ArrowReader(self._schema, time)
         self._usual = b""
         """Schema of the message before."""
 
@@ -86,34 +62,22 @@ class ArrowDecoder:
             messages: values of one batch.
             arrivals_us: (n,) when each arrived.
         """
-        parts: list[_Part] = []
         refused: list[Refusal] = []
-        sizes = messages.sizes
-        for number in range(len(messages)):
-            claimed = 1
-            try:
-                if sizes[number] > MOST_BYTES:
-                    raise Refused("too_large", f"{sizes[number]} bytes; a message may have {MOST_BYTES}")
-                # A copy of its own is aligned, as Arrow's kernels want it, and frees the batch's memory.
-                message = messages[number]
-                head, claimed = self._framed(message)
-                parts += self._read(number, message, head)
-            except Refused as refusal:
-                events = max(1, claimed)
-                refused.append(Refusal(row=number, reason=refusal.reason, detail=refusal.detail, events=events))
+        parts: list[ArrowPart] = []
+        for group in self._groups(messages, refused):
+            parts += self._read(group, refused)
         columns, nulls, texts, finer = self._joined(parts)
-        counts = [part.count for part in parts]
-        rows = np.repeat(np.array([part.message for part in parts], dtype=np.int64), counts)
-        ok = np.ones(len(rows), dtype=np.bool_)
+        batches = np.array([place for part in parts for place in part.rows], dtype=np.int64).reshape(-1, 3)
+        rows = np.repeat(batches[:, 0], batches[:, 2])
+        ok = ~finer
         found = [
             (row, "bad_time", f"field {self._time!r} has nanoseconds; times are whole microseconds")
             for row in np.flatnonzero(finer).tolist()
         ]
-        ok[finer] = False
         found += self._check.refuse(columns, nulls, texts, arrivals_us[rows], ok)
         if found:
-            firsts = np.repeat(np.array([part.first for part in parts], dtype=np.int64), counts)
-            places = firsts + np.arange(len(rows)) - np.repeat(np.cumsum([0, *counts[:-1]]), counts)
+            ends = np.cumsum(batches[:, 2])
+            places = np.arange(len(rows)) + np.repeat(batches[:, 1] + batches[:, 2] - ends, batches[:, 2])
             refused += _grouped(found, rows, places)
         nulls = {
             name: nulls.get(name, np.zeros(len(rows), dtype=np.bool_))
@@ -126,97 +90,76 @@ class ArrowDecoder:
             nulls = {name: mask[ok] for name, mask in nulls.items()}
         return Decoded(rows=rows, columns=columns, nulls=nulls, refused=refused)
 
-    def _framed(self, message: bytes) -> tuple[bytes, int]:
+    def _groups(self, messages: Payloads, refused: list[Refusal]) -> Iterator[list[FramedMessage]]:
+        """Messages that can be read together, in their order."""
+        group: list[FramedMessage] = []
+        for number, size in enumerate(messages.sizes.tolist()):
+            try:
+                if size > MOST_BYTES:
+                    raise Refused("too_large", f"{size} bytes; a message may have {MOST_BYTES}")
+                message = self._framed(number, messages[number])
+            except Refused as refusal:
+                refused.append(Refusal(row=number, reason=refusal.reason, detail=refusal.detail))
+                continue
+            alone = message.framing.dictionaries > 0
+            if group and (alone or message.framing.schema != group[0].framing.schema or len(group) >= _MOST_TOGETHER):
+                yield group
+                group = []
+            group.append(message)
+            if alone:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _framed(self, number: int, data: bytes) -> FramedMessage:
         try:
-            self._usual, claimed = check_stream(message, self._usual)
+            framing = check_stream(data, self._usual)
         except FramingError as error:
             raise Refused("malformed_arrow", str(error)) from error
-        if claimed > MOST_ROWS:
-            raise Refused("too_large", f"{claimed} rows; a message may have {MOST_ROWS}")
-        return self._usual, claimed
+        self._usual = framing.schema
+        if framing.rows > MOST_ROWS:
+            raise Refused("too_large", f"{framing.rows} rows; a message may have {MOST_ROWS}")
+        return FramedMessage(number, data, framing)
 
-    def _read(self, number: int, message: bytes, head: bytes) -> list[_Part]:
-        parts, first = [], 0
+    def _read(self, group: list[FramedMessage], refused: list[Refusal]) -> list[ArrowPart]:
         try:
-            with pa.ipc.open_stream(message) as stream:
-                readers = self._readers(head, stream.schema)
-                for batch in stream:
-                    made = [_made(reader, batch) for reader in readers]
-                    parts.append(_Part(message=number, first=first, count=batch.num_rows, made=made))
-                    first += batch.num_rows
-        except Refused:
-            raise
-        except Exception as error:  # whatever bytes make Arrow raise, they are the message's fault, not the stream's
-            words = str(error).splitlines()[0][:200] if str(error) else repr(error)
-            raise Refused("malformed_arrow", words) from error
-        if first > MOST_ROWS:
-            raise Refused("too_large", f"{first} rows; a message may have {MOST_ROWS}")
-        return parts
-
-    def _readers(self, head: bytes, given: Any) -> list[_FieldReader]:
-        known = self._known.get(head)
-        if known is None:
-            known = [self._reader(name, given) for name in self.fields]
-            if len(self._known) >= _MOST_SCHEMAS:
-                self._known.clear()
-            self._known[head] = known
-        return known
-
-    def _reader(self, name: str, given: Any) -> "_FieldReader":
-        kind = self._schema.get(name)
-        places = given.get_all_field_indices(name)
-        if not places and kind is not None and kind.nullable:
-            return _FieldReader(None, partial(_missing, kind))
-        if len(places) != 1:
-            names = ", ".join(str(known)[:40] for known in given.names[:12]) or "none"
-            what = "stands there twice" if places else "is missing"
-            raise Refused("wrong_schema", f"column {name!r} {what}; the message has {names}")
-        found = given.field(places[0]).type
-        reader = reader_of(kind, found)
-        if reader is None:
-            if kind is None and pa.types.is_timestamp(found):
-                raise Refused("no_time_zone", f"column {name!r} is {found}; give it the zone UTC")
-            wanted = "a timestamp with a zone" if kind is None else type(kind).__name__
-            raise Refused("wrong_schema", f"column {name!r} is {str(found)[:80]}; it must be {wanted}")
-        return _FieldReader(places[0], reader)
+            return self._reader.read(group)
+        except Refused as refusal:
+            if len(group) == 1:
+                events = max(1, group[0].framing.rows)
+                refused.append(
+                    Refusal(row=group[0].number, reason=refusal.reason, detail=refusal.detail, events=events)
+                )
+                return []
+        return [part for message in group for part in self._read([message], refused)]
 
     def _joined(
-        self, parts: list[_Part]
+        self, parts: list[ArrowPart]
     ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]], dict[str, NDArray[Any]], NDArray[np.bool_]]:
         """Columns, nulls, bytes of texts, and where the time is finer than microseconds."""
         columns: dict[str, NDArray[Any]] = {}
         nulls: dict[str, NDArray[np.bool_]] = {}
         texts: dict[str, NDArray[Any]] = {}
-        finer = np.zeros(sum(part.count for part in parts), dtype=np.bool_)
+        finer = np.zeros(sum(count for part in parts for _, _, count in part.rows), dtype=np.bool_)
         for f, name in enumerate(self.fields):
             kind = self._schema.get(name)
             dtype = np.int64 if kind is None else DTYPES[type(kind)]
             pieces = [part.made[f] for part in parts]
+            # Always copied: what comes from Arrow is read-only, and may lie askew.
             columns[name] = np.concatenate([np.empty(0, dtype=dtype), *(values for values, _, _ in pieces)])
             if any(null is not None for _, null, _ in pieces):
-                nulls[name] = np.concatenate(
-                    [np.zeros(len(values), dtype=np.bool_) if null is None else null for values, null, _ in pieces]
-                )
-            extra = [more for _, _, more in pieces if more is not None]
+                nulls[name] = np.concatenate([_mask(values, null) for values, null, _ in pieces])
             if isinstance(kind, String):
-                texts[name] = np.concatenate([np.empty(0, dtype=np.int64), *extra])
-            elif kind is None and extra:
-                finer = np.concatenate(
-                    [np.zeros(len(values), dtype=np.bool_) if more is None else more for values, _, more in pieces]
-                )
+                sizes = [size for _, _, size in pieces if size is not None]
+                texts[name] = np.concatenate([np.empty(0, dtype=np.int64), *sizes])
+            elif kind is None and any(more is not None for _, _, more in pieces):
+                finer = np.concatenate([_mask(values, more) for values, _, more in pieces])
         return columns, nulls, texts, finer
 
 
-def _made(field: _FieldReader, batch: Any) -> Made:
-    if field.place is None:
-        return field.read(batch)
-    array = batch.column(field.place)
-    array.validate(full=True)
-    return field.read(array)
-
-
-def _missing(kind: FieldType, batch: Any) -> Made:
-    return all_null(kind, batch.num_rows)
+def _mask(values: NDArray[Any], mask: NDArray[Any] | None) -> NDArray[np.bool_]:
+    return np.zeros(len(values), dtype=np.bool_) if mask is None else mask
 
 
 def _grouped(found: list[tuple[int, str, str]], rows: I64, places: I64) -> list[Refusal]:

@@ -7,8 +7,9 @@ memory. Arrow's Python interface has no limit for that, so the flatbuffers at th
 """
 
 import struct
+from typing import NamedTuple
 
-__all__ = ["MOST_PARTS", "FramingError", "check_stream"]
+__all__ = ["MOST_PARTS", "Framing", "FramingError", "check_stream"]
 
 MOST_PARTS = 1_024
 """Schema, dictionaries and batches of one message."""
@@ -24,8 +25,21 @@ class FramingError(Exception):
     """The bytes are no stream that is read here; the text says why."""
 
 
-def check_stream(message: bytes, usual: bytes = b"") -> tuple[bytes, int]:
-    """Walk over the parts of a stream; gives its schema as it stands there, and how many rows it claims.
+class Framing(NamedTuple):
+    """The parts of a stream."""
+
+    schema: bytes
+    """As it stands there."""
+    end: int
+    """Where the last part ends, before the mark of the end."""
+    batches: int
+    dictionaries: int
+    rows: int
+    """As claimed."""
+
+
+def check_stream(message: bytes, usual: bytes = b"") -> Framing:
+    """Walk over the parts of a stream.
 
     Args:
         message: the stream.
@@ -35,11 +49,13 @@ def check_stream(message: bytes, usual: bytes = b"") -> tuple[bytes, int]:
         FramingError: it ends early, has too many parts, or a compressed body.
     """
     schema = usual if usual and message.startswith(usual) else b""
-    at, rows, end = len(schema), 0, len(message)
+    at, end = len(schema), len(message)
+    batches, dictionaries, rows = 0, 0, 0
     try:
         for number in range(int(bool(schema)), MOST_PARTS):
+            start = at
             if at == end and number:
-                return schema, rows
+                return Framing(schema, start, batches, dictionaries, rows)
             size = _U32.unpack_from(message, at)[0]
             at += 4
             if size == _MARKER:
@@ -48,7 +64,7 @@ def check_stream(message: bytes, usual: bytes = b"") -> tuple[bytes, int]:
             if size == 0 and number:
                 if at != end:
                     raise FramingError(f"it ends at byte {at}, the message does not")
-                return schema, rows
+                return Framing(schema, start, batches, dictionaries, rows)
             if size > end - at:
                 raise FramingError(f"it ends at byte {end}, inside its part {number}")
             kind, claimed, body = _part(message[at : at + size])
@@ -58,6 +74,7 @@ def check_stream(message: bytes, usual: bytes = b"") -> tuple[bytes, int]:
                 raise FramingError(f"it ends at byte {end}, inside the body of its part {number}")
             if claimed < 0:
                 raise FramingError(f"its part {number} claims {claimed} rows")
+            batches, dictionaries = batches + (kind == _BATCH), dictionaries + (kind == _DICTIONARY)
             rows += claimed
             at += size + body
             schema = schema or message[:at]

@@ -110,9 +110,12 @@ class AvroDecoder:
         columns, nulls, sizes = self._columns(cells, reals, spans, flags)
         found = self._check.refuse(columns, nulls, sizes, arrivals_us, ok)
         refused += [Refusal(row=row, reason=reason, detail=detail) for row, reason, detail in found]
+        # Only these messages: they may be a part of a larger memory.
+        first, last = int(messages.bounds[0]), int(messages.bounds[-1])
+        joined = messages.buffer[first:last].tobytes() if sizes else b""
         for name in sizes:
             f = self.fields.index(name)
-            columns[name], wrong = _texts(messages.buffer, cells[f], spans[f], flags[f], ok)
+            columns[name], wrong = _texts(joined, cells[f] - first, spans[f], flags[f], ok)
             refused += [
                 Refusal(row=row, reason="malformed_avro", detail=f"field {name!r} is not UTF-8") for row in wrong
             ]
@@ -189,7 +192,7 @@ class AvroDecoder:
 
 
 def _texts(
-    buf: NDArray[np.uint8],
+    joined: bytes,
     starts: I64,
     spans: NDArray[np.int32],
     flags: NDArray[np.uint8],
@@ -197,7 +200,6 @@ def _texts(
 ) -> tuple[NDArray[np.object_], list[int]]:
     """Texts of the rows that are right so far, and rows whose text is none; ``ok`` becomes False there."""
     texts, wrong = np.full(len(ok), None, dtype=object), []
-    joined = buf.tobytes()
     for row in np.flatnonzero(ok & (flags == kernels.PRESENT)).tolist():
         start = int(starts[row])
         try:

@@ -72,7 +72,7 @@ def messages(draw: st.DrawFn) -> tuple[list[dict[str, Any]], bytes]:
     return rows, arrow_message([batch[:cut], batch[cut:]])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(messages(), min_size=1, max_size=3))
 def test_every_row_is_what_json_makes_of_its_event(given: list[tuple[list[dict[str, Any]], bytes]]) -> None:
     found = outcomes(ARROW, [message for _, message in given])
@@ -87,7 +87,7 @@ def test_every_row_is_what_json_makes_of_its_event(given: list[tuple[list[dict[s
         assert all(same(left, right) for left, right in zip(values, events_of, strict=True)), (values, events_of)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(messages(), st.data())
 def test_a_cut_message_gives_no_event_it_does_not_hold(
     given: tuple[list[dict[str, Any]], bytes], data: st.DataObject
@@ -103,7 +103,7 @@ def test_a_cut_message_gives_no_event_it_does_not_hold(
     assert all(isinstance(outcome, dict) or outcome in DEAD_LETTER_REASONS for outcome in got)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(messages(), st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=6))
 def test_changed_bytes_are_events_or_are_refused(
     given: tuple[list[dict[str, Any]], bytes], changes: list[tuple[int, int]]

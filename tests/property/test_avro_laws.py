@@ -141,7 +141,7 @@ def declared(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "amount": float(found["amount"]) if isinstance(found["amount"], int) else found["amount"]}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(writers())
 def test_an_avro_event_is_what_fastavro_reads_and_json_makes_of_it(
     written: tuple[dict[str, Any], dict[str, Any]],
@@ -158,7 +158,7 @@ def test_an_avro_event_is_what_fastavro_reads_and_json_makes_of_it(
     assert same(got[0], wanted[0]), (got, wanted)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(writers(), st.data())
 def test_a_cut_message_is_refused_and_so_is_one_with_more(
     written: tuple[dict[str, Any], dict[str, Any]], data: st.DataObject
@@ -172,7 +172,7 @@ def test_a_cut_message_is_refused_and_so_is_one_with_more(
     assert (shorter, longer) == ("malformed_avro", "malformed_avro")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(writers(), min_size=1, max_size=4), st.lists(st.binary(max_size=40), max_size=3), st.randoms())
 def test_what_stands_beside_a_message_does_not_change_it(
     written: list[tuple[dict[str, Any], dict[str, Any]]], others: list[bytes], random: Any
@@ -192,7 +192,7 @@ def test_what_stands_beside_a_message_does_not_change_it(
         assert same(got[0], alone[place][0])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(writers(), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6))
 def test_changed_bytes_are_an_event_or_are_refused(
     written: tuple[dict[str, Any], dict[str, Any]], changes: list[tuple[int, int]]
