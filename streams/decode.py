@@ -55,6 +55,9 @@ class Decoded:
 class BatchDecoder(Protocol):
     """Decodes the messages of one topic, whatever their format."""
 
+    malformed: str
+    """Reason to refuse what is no message of this format, an empty one for example."""
+
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the columns."""
@@ -73,6 +76,8 @@ class Decoder:
         future_us: times further than this ahead of the arrival are refused.
         values: integer field -> the only values it may have; others are refused as ``bad_label``.
     """
+
+    malformed = "malformed_json"
 
     def __init__(
         self,

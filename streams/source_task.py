@@ -189,7 +189,7 @@ class SourceTask:
             headers = batch.headers.get(row, {})
             text = headers.get(WATERMARK_HEADER)
             if text is None:
-                refused.append(Refusal(row=row, reason="malformed_json", detail="the message is empty"))
+                refused.append(Refusal(row=row, reason=self._decoder.malformed, detail="the message is empty"))
                 continue
             try:
                 tick_us = _tick_us(text)

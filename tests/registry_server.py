@@ -40,9 +40,10 @@ def serve_registry(folder: Path) -> Iterator[RegistryServer]:
         def do_GET(self) -> None:
             if not self._is_allowed():
                 return
-            found = re.fullmatch(r"/schemas/ids/(\d+)", self.path)
-            if self.path in state.others:
-                self._answer(200, state.others[self.path])
+            path = self.path.partition("?")[0]
+            found = re.fullmatch(r"/schemas/ids/(\d+)", path)
+            if path in state.others:
+                self._answer(200, state.others[path])
             elif found is None:
                 self._answer(404, {"error_code": 404, "message": "HTTP 404 Not Found"})
             elif (schema := state.schemas.schema(int(found[1]))) is None:
@@ -53,10 +54,10 @@ def serve_registry(folder: Path) -> Iterator[RegistryServer]:
         def do_POST(self) -> None:
             if not self._is_allowed():
                 return
-            found = re.fullmatch(r"/subjects/([^/]+)/versions", self.path)
+            found = re.fullmatch(r"/subjects/([^/]+)/versions", self.path.partition("?")[0])
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert found is not None
-            assert body["schemaType"] == "AVRO"
+            assert body.get("schemaType", "AVRO") == "AVRO"
             try:
                 self._answer(200, {"id": state.schemas.register(found[1], body["schema"])})
             except RejectedError as error:

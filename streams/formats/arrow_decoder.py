@@ -40,6 +40,8 @@ class ArrowDecoder:
         future_us: times further than this ahead of the arrival are refused.
     """
 
+    malformed = "malformed_arrow"
+
     def __init__(
         self, schema: Mapping[str, FieldType], *, time: str | None = None, earliest_us: int = 0, future_us: int = 0
     ) -> None:

@@ -44,6 +44,8 @@ class AvroDecoder:
         future_us: times further than this ahead of the arrival are refused.
     """
 
+    malformed = "malformed_avro"
+
     def __init__(
         self,
         schema: Mapping[str, FieldType],
