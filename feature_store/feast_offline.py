@@ -167,7 +167,7 @@ def _join(connection: Any, view: FeatureView, features: Sequence[str]) -> pa.Tab
     files = _files(Path(source.path))
     if not files:
         types = {field.name: field.dtype.to_value_type().name for field in view.features}
-        nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64()}
+        nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE_LIST": pa.list_(pa.float64())}
         rows = connection.execute("SELECT count(*) FROM spine").fetchone()[0]
         return pa.table({name: pa.nulls(rows, nulls.get(types[name], pa.null())) for name in features})
     mapping = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}

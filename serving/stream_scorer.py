@@ -132,7 +132,8 @@ class StreamScorer:
             mine = placed.get(service.model.events.name, [])
             if not mine or parts.follower.current(service.model.name) is None:
                 continue  # before the first champion nobody can be scored
-            self._wait(mine, service.model.views, progress)
+            own = [view for view in service.model.views if view.events is service.model.events]
+            self._wait(mine, own, progress)
             rows = self._look_up(mine, service, reader)
             if rows is None:
                 return False
@@ -192,7 +193,7 @@ class StreamScorer:
         self, placed: Sequence[_Placed], service: ModelService, reader: OnlineReader
     ) -> list[dict[str, ViewRow]] | str | None:
         """Features of all events in one round trip, or why there are none; None when stopped while waiting."""
-        requests = [lookup_request(service.model.views, item.event) for item in placed]
+        requests = [lookup_request(service.model, item.event) for item in placed]
         while not self._stop.is_set():
             try:
                 return reader.read(requests)

@@ -50,13 +50,15 @@ def test_closed_decides_the_first_and_last_visible_instant(closed: str, enter_us
     """An event at t is visible at q iff t + enter <= q < t + leave; window 60 µs, no delay."""
     (feature,) = count().over("60us")
 
-    assert (feature.enter_us(closed), feature.leave_us(closed)) == (enter_us, leave_us)
+    assert feature.window.enters(closed, 0).passes(0) == enter_us
+    assert feature.window.leaves(closed, 0).passes(0) == leave_us
 
 
 def test_a_delay_shifts_both_ends() -> None:
     (feature,) = count().over("10us", delay="5us")
 
-    assert (feature.enter_us("right"), feature.leave_us("right")) == (5, 15)
+    assert feature.window.enters("right", feature.delay_us).passes(0) == 5
+    assert feature.window.leaves("right", feature.delay_us).passes(0) == 15
 
 
 def test_definitions_are_frozen() -> None:
