@@ -111,16 +111,19 @@ class SourceTask:
         decoded = self._decoder.decode(Payloads.of(values), batch.arrivals_us[filled])  # type: ignore[arg-type] # none is empty
         refused.extend(replace(refusal, row=int(filled[refusal.row])) for refusal in decoded.refused)
         messages = filled[decoded.rows]
-        arrivals_us = batch.arrivals_us[messages]
+        # Nearly always every message is one event; slices copy nothing.
+        is_all = len(messages) == len(batch) and bool((messages == np.arange(len(batch))).all())
+        used = slice(None) if is_all else messages
+        arrivals_us, partitions = batch.arrivals_us[used], batch.partitions[used]
         times_us = arrivals_us if self._time is None else decoded.columns[self._time].astype(np.int64, copy=False)
         rows = SourceRows(
             columns=decoded.columns,
             nulls=decoded.nulls,
             times_us=times_us,
-            partitions=batch.partitions[messages],
-            offsets=batch.offsets[messages],
+            partitions=partitions,
+            offsets=batch.offsets[used],
             arrivals_us=arrivals_us,
-            late=self._mark_late(batch, messages, times_us, ticks),
+            late=self._mark_late(batch, messages, partitions, times_us, ticks),
         )
         refused.extend(self._late(batch, messages, rows))
         self._refuse(batch, refused)
@@ -162,13 +165,18 @@ class SourceTask:
             self.announce(held)
 
     def _mark_late(
-        self, batch: MessageBatch, messages: I64, times_us: I64, ticks: list[tuple[int, int]]
+        self,
+        batch: MessageBatch,
+        messages: I64,
+        partitions: NDArray[np.int32],
+        times_us: I64,
+        ticks: list[tuple[int, int]],
     ) -> NDArray[np.bool_]:
         """Which events are late, decided event by event in the order of messages, ticks among them."""
         late = np.empty(len(messages), dtype=np.bool_)
         kinds = np.full(len(messages), EVENT, dtype=np.uint8)
         if not ticks:
-            mark_late(kinds, batch.partitions[messages], times_us, self._lateness_us, self._newest_us, late)
+            mark_late(kinds, partitions, times_us, self._lateness_us, self._newest_us, late)
             return late
         places, at_us = (np.array(column, dtype=np.int64) for column in zip(*ticks, strict=True))
         every = np.concatenate([messages, places])
