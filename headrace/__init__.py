@@ -25,6 +25,7 @@ from headrace.spec.aggregations import (
 )
 from headrace.spec.conditions import col
 from headrace.spec.features import DerivedFeatures, FeatureView, RequestFeatures
+from headrace.spec.formats import ArrowBatches, Avro, Json
 from headrace.spec.model import Model
 from headrace.spec.policies import (
     AtLeast,
@@ -44,7 +45,9 @@ from headrace.spec.types import Bool, Float64, Int64, String
 from headrace.spec.windows import Window, lifetime, session, sliding, tumbling
 
 __all__ = [
+    "ArrowBatches",
     "AtLeast",
+    "Avro",
     "BeatsChampion",
     "Bool",
     "Calibration",
@@ -53,6 +56,7 @@ __all__ = [
     "FeatureView",
     "Float64",
     "Int64",
+    "Json",
     "LabelStream",
     "Latency",
     "Model",

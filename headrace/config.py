@@ -28,6 +28,7 @@ __all__ = [
     "OfflineSettings",
     "PagerSettings",
     "RedisSettings",
+    "SchemaRegistrySettings",
     "ServeSettings",
     "Settings",
     "StreamSettings",
@@ -53,6 +54,16 @@ class KafkaSettings:
 class RedisSettings:
     url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
     """May hold credentials, therefore never printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaRegistrySettings:
+    url: str = ""
+    """Address of a Confluent-compatible registry; empty: schemas are kept in ``<home>/data/schemas``."""
+    credentials_file: str = ""
+    """Path of a file with ``user:password`` (or ``key:secret``) on one line."""
+    ca_file: str = ""
+    """Path of certificates to trust besides the usual ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +146,7 @@ class Settings:
     """Folder that holds state, data, logs and reports."""
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
+    schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     mlflow: MlflowSettings = field(default_factory=MlflowSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
@@ -152,6 +164,11 @@ class Settings:
     def state_dir(self) -> Path:
         """Root of the stream state snapshots."""
         return self.home / "data" / "state"
+
+    @property
+    def schemas_dir(self) -> Path:
+        """Root of the embedded schema registry."""
+        return self.home / "data" / "schemas"
 
     @property
     def registry_path(self) -> Path:

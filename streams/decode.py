@@ -5,9 +5,9 @@ messages ─► scanner ─► accepted as they are ─┐
                                         └──► refused, each with its reason
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 from streams.json_scanner import BOOL, INT, LONG_NUMBER, PRESENT, REAL, TEXT, TIME, scan
 from streams.message_check import MAX_MESSAGE_BYTES, Refused, check_message, check_time_bounds
+from streams.payloads import Payloads
 
-__all__ = ["Decoded", "Decoder", "Refusal", "event_decoder", "label_decoder"]
+__all__ = ["BatchDecoder", "Decoded", "Decoder", "Refusal", "event_decoder", "label_decoder"]
 
 I64 = NDArray[np.int64]
 _KINDS = {Int64: INT, Float64: REAL, String: TEXT, Bool: BOOL}
@@ -27,21 +28,23 @@ _MAX_STEPS = 2.0**53
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A message that is not used."""
+    """A message, or some rows of one, that are not used."""
 
     row: int
-    """Its place in the batch."""
+    """Place of the message in the batch."""
     reason: str
     """One of DEAD_LETTER_REASONS."""
     detail: str
+    events: int = 1
+    """How many events that are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decoded:
-    """Columns of the accepted messages."""
+    """Columns of the accepted events."""
 
     rows: I64
-    """Their places in the batch, rising."""
+    """Places of their messages in the batch, rising; one that holds many events stands there for each."""
     columns: dict[str, NDArray[np.generic]]
     """Field -> int64, float64, bool, or objects (texts); time is microseconds. Null cells: 0, NaN, False, None."""
     nulls: dict[str, NDArray[np.bool_]]
@@ -49,8 +52,22 @@ class Decoded:
     refused: list[Refusal]
 
 
+class BatchDecoder(Protocol):
+    """Decodes the messages of one topic, whatever their format."""
+
+    malformed: str
+    """Reason to refuse what is no message of this format, an empty one for example."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the columns."""
+
+    def decode(self, messages: Payloads, arrivals_us: I64) -> Decoded:
+        """Columns of what is right, and refusals of what is not; ``arrivals_us`` (n,) says when each came."""
+
+
 class Decoder:
-    """Decodes the messages of one topic.
+    """Decodes the JSON messages of one topic.
 
     Args:
         schema: fields without the time; nullable ones may be absent.
@@ -59,6 +76,8 @@ class Decoder:
         future_us: times further than this ahead of the arrival are refused.
         values: integer field -> the only values it may have; others are refused as ``bad_label``.
     """
+
+    malformed = "malformed_json"
 
     def __init__(
         self,
@@ -77,31 +96,28 @@ class Decoder:
         self._names = [*self._schema, *([time] if time is not None else [])]
         kinds = [_KINDS[type(kind)] for kind in self._schema.values()]
         self._kinds = np.array([*kinds, *([TIME] if time is not None else [])], dtype=np.uint8)
-        encoded = [name.encode() for name in self._names]
-        self._name_bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-        self._name_bounds = _bounds(encoded)
+        self._name_texts = Payloads.of([name.encode() for name in self._names])
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(self._names)
 
-    def decode(self, messages: Sequence[bytes], arrivals_us: I64) -> Decoded:
+    def decode(self, messages: Payloads, arrivals_us: I64) -> Decoded:
         """Columns of what is right, and a refusal for each message that is not.
 
         Args:
             messages: values of one batch, not empty each.
             arrivals_us: (n,) when each arrived.
         """
-        joined = b"".join(messages)
-        buf = np.frombuffer(joined, dtype=np.uint8)
-        bounds = _bounds(messages)
+        buf, bounds = messages.buffer, messages.bounds
         fields, n = len(self._names), len(messages)
         cells, reals = np.zeros((fields, n), dtype=np.int64), np.zeros((fields, n), dtype=np.float64)
         spans, flags = np.zeros((fields, n), dtype=np.int32), np.zeros((fields, n), dtype=np.uint8)
         ok = np.empty(n, dtype=np.bool_)
-        scan(buf, bounds, self._name_bytes, self._name_bounds, self._kinds, cells, reals, spans, flags, ok)
-        ok &= np.diff(bounds) <= MAX_MESSAGE_BYTES
+        names = self._name_texts
+        scan(buf, bounds, names.buffer, names.bounds, self._kinds, cells, reals, spans, flags, ok)
+        ok &= messages.sizes <= MAX_MESSAGE_BYTES
         columns: dict[str, NDArray[np.generic]] = {}
         nulls: dict[str, NDArray[np.bool_]] = {}
         for f, (name, kind) in enumerate(self._schema.items()):
@@ -111,9 +127,9 @@ class Decoder:
                 given |= True
             ok &= given
             if isinstance(kind, Float64):
-                columns[name] = _reals(joined, reals[f], cells[f], spans[f], flags[f], kind, ok)
+                columns[name] = _reals(buf, reals[f], cells[f], spans[f], flags[f], kind, ok)
             elif isinstance(kind, String):
-                columns[name] = _texts(joined, cells[f], spans[f], flags[f], kind, ok)
+                columns[name] = _texts(buf, cells[f], spans[f], flags[f], kind, ok)
             else:
                 columns[name] = cells[f].astype(_DTYPES[int(self._kinds[f])], copy=False)
                 if name in self._allowed:
@@ -132,7 +148,7 @@ class Decoder:
 
     def _decide_slowly(
         self,
-        messages: Sequence[bytes],
+        messages: Payloads,
         arrivals_us: I64,
         ok: NDArray[np.bool_],
         columns: dict[str, NDArray[np.generic]],
@@ -182,14 +198,8 @@ def label_decoder(labels: LabelStream) -> Decoder:
     return Decoder(schema, values={labels.value: frozenset({0, 1})})
 
 
-def _bounds(parts: Sequence[bytes]) -> I64:
-    bounds = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, parts), dtype=np.int64, count=len(parts)), out=bounds[1:])
-    return bounds
-
-
 def _reals(
-    joined: bytes,
+    buf: NDArray[np.uint8],
     reals: NDArray[np.float64],
     starts: I64,
     spans: NDArray[np.int32],
@@ -200,7 +210,7 @@ def _reals(
     for row in np.flatnonzero(flags == LONG_NUMBER).tolist():
         start = int(starts[row])
         # + 0.0 turns the negative zero into the only zero there is.
-        reals[row] = float(joined[start : start + int(spans[row])]) + 0.0
+        reals[row] = float(buf[start : start + int(spans[row])].tobytes()) + 0.0
     with np.errstate(over="ignore"):
         ok &= np.abs(np.rint(reals * kind.scale)) < _MAX_STEPS
     if kind.nullable:
@@ -209,7 +219,7 @@ def _reals(
 
 
 def _texts(
-    joined: bytes,
+    buf: NDArray[np.uint8],
     starts: I64,
     spans: NDArray[np.int32],
     flags: NDArray[np.uint8],
@@ -221,7 +231,7 @@ def _texts(
     for row in np.flatnonzero(ok & (flags == PRESENT)).tolist():
         start = int(starts[row])
         try:
-            texts[row] = joined[start : start + int(spans[row])].decode()
+            texts[row] = buf[start : start + int(spans[row])].tobytes().decode()
         except UnicodeDecodeError:
             ok[row] = False
     return texts

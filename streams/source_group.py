@@ -1,5 +1,6 @@
 """All source topics of a project in one process: fetched in step, processed, flushed, kept from idling."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ from headrace.logging import get_logger
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 from streams.dead_letters import DeadLetters
-from streams.decode import event_decoder, label_decoder
+from streams.decode import label_decoder
 from streams.erased_rows import ErasedMessages
 from streams.fetch import Fetcher
+from streams.formats.decoders import stream_decoder
 from streams.idleness import IdleWatch
 from streams.routes import event_routes, label_routes
+from streams.schema_registry import SchemaRegistry
+from streams.schema_registry_choice import PatientRegistry, open_registry
 from streams.segment_buffer import SegmentBuffer
 from streams.source_commit import read_commits, write_commits
 from streams.source_task import SourceTask
@@ -59,10 +63,14 @@ class SourceGroup:
         settings: where everything is.
         project: whose streams.
         now_us: wall clock.
+        stop: set when nobody wants to wait for a server any longer.
     """
 
-    def __init__(self, settings: Settings, project: Project, *, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: Settings, project: Project, *, now_us: Callable[[], int], stop: threading.Event
+    ) -> None:
         self._settings = settings
+        self._stop = stop
         self._project = project
         self._now_us = now_us
         self._bootstrap = settings.kafka.bootstrap
@@ -174,9 +182,11 @@ class SourceGroup:
 
     def _event_task(self, stream: EventStream) -> SourceTask:
         count = partition_counts(self._settings, [stream.name])[stream.name]
-        return self._task(
-            stream, event_decoder(stream), event_schema(stream), event_routes(self._project, stream, count)
-        )
+        decoder = stream_decoder(stream, self._registry)
+        return self._task(stream, decoder, event_schema(stream), event_routes(self._project, stream, count))
+
+    def _registry(self) -> SchemaRegistry:
+        return PatientRegistry(open_registry(self._settings), self._stop)
 
     def _label_task(self, labels: LabelStream) -> SourceTask:
         count = partition_counts(self._settings, [labels.name])[labels.name]

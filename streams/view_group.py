@@ -180,7 +180,8 @@ class ViewGroup:
         topic = too_late[0].topic
         wanted = {(event.partition, event.offset) for event in too_late}
         originals: dict[tuple[int, int], Any] = read_originals(self._settings, topic, wanted)
-        for event in too_late:
+        # Once a message, however many of its events are too late.
+        for event in {(event.partition, event.offset): event for event in too_late}.values():
             key, value = originals.get((event.partition, event.offset), (None, None))
             self._dead_letters.send(
                 DeadLetter(

@@ -83,7 +83,7 @@ class StreamWorker:
         self._progress = Progress(settings.redis.url, project.name)
         self._writing = OnlineThread(self._online, self._stop)
         self._views = ViewGroup(settings, project, online=self._writing, now_us=clock.now_us, log=log)
-        self._sources = SourceGroup(settings, project, now_us=clock.now_us)
+        self._sources = SourceGroup(settings, project, now_us=clock.now_us, stop=self._stop)
         self._reported_s = 0.0
 
     def stop(self) -> None:
@@ -102,7 +102,7 @@ class StreamWorker:
             self._writing.wait()
             worker_lock.mark_saved(self._lock)
         except StoppedWaitingError:
-            _LOG.warning("stopped while Redis was away; what is not saved is read again")
+            _LOG.warning("stopped while a server was away; what is not saved is read again")
         finally:
             self.close()
 

@@ -26,6 +26,10 @@ DEAD_LETTER_REASONS = (
     "future",
     "late",
     "bad_label",
+    "malformed_avro",
+    "malformed_arrow",
+    "unknown_schema",
+    "wrong_schema",
 )
 """Values of the ``reason`` header of a dead letter."""
 
@@ -62,8 +66,8 @@ class SourceProgress:
     newest_us: int
     """Newest event time; a label topic's newest arrival. Far in the past before the first."""
     rows: int
-    """Messages accepted, duplicates and late ones included, since the beginning."""
+    """Events accepted, duplicates and late ones included, since the beginning."""
     dead_letters: dict[str, int]
-    """Reason -> messages refused since the beginning."""
+    """Reason -> events refused since the beginning; a message that cannot be read counts as one."""
     at_us: int
     """Wall clock of this report."""

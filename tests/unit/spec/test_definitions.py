@@ -5,11 +5,14 @@ import dataclasses
 import pytest
 
 from headrace import (
+    ArrowBatches,
+    Avro,
     BeatsChampion,
     EventStream,
     FeatureView,
     Float64,
     Int64,
+    Json,
     LabelStream,
     Model,
     MonitorPolicy,
@@ -112,3 +115,23 @@ def test_request_features_are_named_by_what_their_function_returns() -> None:
     hour = RequestFeatures("clock", of=PAYMENTS, fn=lambda e: {"hour": e["at"] // 3_600_000_000 % 24})
 
     assert hour.full_names == ("clock__hour",)
+
+
+def test_a_stream_is_json_unless_it_says_otherwise() -> None:
+    given = {"key": "card", "time": "at", "id": "id", "schema": {"card": Int64}}
+
+    assert EventStream("cards", **given).format == Json()
+    assert EventStream("cards", **given, format=Avro).format == Avro(subject=None)
+    assert EventStream("cards", **given, format=ArrowBatches()).format == ArrowBatches()
+
+
+@pytest.mark.parametrize("form", ["avro", None, 5])
+def test_a_format_is_one_of_three(form: object) -> None:
+    with pytest.raises(DefinitionError, match=r"format is .*\n.*Json\(\), Avro\(\) or ArrowBatches\(\)"):
+        EventStream("cards", key="card", time="at", id="id", schema={"card": Int64}, format=form)
+
+
+@pytest.mark.parametrize("subject", ["", "a b", "a/b", 5])
+def test_a_subject_can_be_a_file(subject: object) -> None:
+    with pytest.raises(DefinitionError, match="subject"):
+        Avro(subject=subject)
