@@ -29,6 +29,7 @@ from feature_store.kernels import (
     T,
     begin,
     edge_at,
+    edge_passes,
     present,
     put,
     upper_bound,
@@ -91,6 +92,7 @@ def answer(
     input_arrival: I64,
     peaks: I64,
     values: NDArray[np.float64],
+    since: I64,
 ) -> None:
     """Values at each asked instant.
 
@@ -105,6 +107,7 @@ def answer(
         input_arrival: (I, n) or (0, 0): values of an input are visible from their arrival on.
         peaks: (I,) largest magnitude of each input.
         values: (q, W) written.
+        since: (q,) or empty: instant from which the values hold, NULL when nothing had happened; written.
     """
     features, empty, edges, seen = shape.features, shape.empty, shape.edges, shape.seen
     groups, depth = len(starts) - 1, len(edges)
@@ -120,7 +123,8 @@ def answer(
         if hides:
             _fill_latest(first, end, rows, seen, history, arrival, input_arrival, latest)
     scratch = np.empty((1, scratch_size(longest, shape.needs_scratch)), dtype=np.int64)
-    rebuilds = hides and not (_adds_up(features) and _stays_narrow(peaks, longest))
+    dates = since.size > 0
+    rebuilds = hides and (dates or not (_adds_up(features) and _stays_narrow(peaks, longest)))
     visible = np.empty((longest + 1 if rebuilds else 0, shape.width), dtype=np.int64)
     masked = np.empty((seen.size, 1), dtype=np.int64)
     nothing = np.empty((1, shape.width), dtype=np.int64)
@@ -131,6 +135,8 @@ def answer(
         row = order[k]
         now, group = at_us[row], asked[row]
         if group < 0:
+            if dates:
+                since[row] = NULL
             fill_values(features, empty, at, groups, nothing, 0, now, peaks, scratch, values, row)
             continue
         first, end = starts[group], starts[group + 1] - 1
@@ -140,6 +146,8 @@ def answer(
                 position += 1
             at[group, d] = position
         fill_values(features, empty, at, group, history, first, now, peaks, scratch, values, row)
+        if dates:
+            since[row] = _newest_change(edges, at, group, history, first)
         if hides and at[group, 0] > first and latest[at[group, 0] - 1] > now:
             own, has_own = (own_ids[row], True) if own_ids.size else (0, False)
             if not rebuilds:
@@ -147,17 +155,30 @@ def answer(
                     features, empty, at, group, now, own, has_own, rows, history,
                     arrival, input_arrival, latest, values, row,
                 )  # fmt: skip
-            elif _hides_any(
+            elif dates or _hides_any(
                 features, at, group, first, now, own, has_own, rows, history, arrival, input_arrival, latest
             ):
                 last = _keep_visible(
-                    shape, at, group, first, now, own, has_own, rows, history, arrival, input_arrival, visible, masked
-                )
+                    shape, at, group, first, now, own, has_own, rows, history, arrival, input_arrival, dates,
+                    visible, masked,
+                )  # fmt: skip
                 for d in range(depth):
                     at[groups, d] = upper_bound(visible, 0, last, edge_at(edges, d, now))
                 fill_values(features, empty, at, groups, visible, 0, now, peaks, scratch, values, row)
+                if dates:
+                    since[row] = _newest_change(edges, at, groups, visible, 0)
                 for d in range(depth):
                     at[groups, d] = 0
+
+
+@kernel
+def _newest_change(edges: I64, at: I64, place: int, history: I64, first: int) -> int:
+    """The last instant at which an event passed an edge; NULL when none has."""
+    newest = NULL
+    for d in range(len(edges)):
+        if at[place, d] > first:
+            newest = max(newest, edge_passes(edges, d, history[at[place, d] - 1, T]))
+    return newest
 
 
 @kernel
@@ -302,12 +323,13 @@ def _keep_visible(
     history: I64,
     arrival: I64,
     input_arrival: I64,
+    everything: bool,
     visible: I64,
     masked: I64,
 ) -> int:
-    """The history of what had arrived, as far back as any window reaches; the number of its events."""
+    """The history of what had arrived, as far back as any window reaches or wholly; the number of its events."""
     features, folds, seen = shape.features, shape.folds, shape.seen
-    low, high = at[group, 0], first
+    low, high = (first, at[group, 0]) if everything else (at[group, 0], first)
     for f in range(features.shape[0]):
         leave = features[f, LEAVE]
         low = min(low, first if leave < 0 else at[group, leave])

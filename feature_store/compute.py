@@ -20,7 +20,7 @@ from feature_store.event_columns import EventColumns, event_columns
 from feature_store.ids import event_ids64
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
-from feature_store.plan import NULL, ViewPlan, compile_view
+from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.row_values import value_arrays, value_columns
 from feature_store.state_kernels import evaluate_states
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
@@ -56,6 +56,7 @@ def features_at(
     *,
     own_ids: I64 | None = None,
     mode: Mode = "corrected",
+    as_read: bool = False,
 ) -> NDArray[np.float64]:
     """Values (q, W) of ``keys`` (q,) at the instants ``at_us`` (q,), in cells as feature_store.row_values says.
 
@@ -66,6 +67,7 @@ def features_at(
         at_us: instants in microseconds, any order.
         own_ids: (q,) the event a row is about; ``as_served`` sees it even if it arrived later, but never its label.
         mode: ``corrected`` sees everything whose time has come; ``as_served`` only what had arrived.
+        as_read: null where a read without an own event finds nothing, or what is older than the view's ttl.
     """
     shape = shape_of(plan)
     events = _plain(events)
@@ -91,6 +93,7 @@ def features_at(
         bool(arrival.size or known.size),
     )
     out = np.empty((len(at_us), plan.width), dtype=np.float64)
+    since = np.empty(len(at_us) if as_read else 0, dtype=np.int64)
     answer_kernels.answer(
         shape,
         history,
@@ -104,7 +107,11 @@ def features_at(
         known,
         peaks,
         out,
+        since,
     )
+    if as_read:
+        ttl_us = NEVER_US if plan.view.ttl_us is None else plan.view.ttl_us
+        out[(since == NULL) | (at_us - np.maximum(since, 0) > ttl_us)] = np.nan
     return out
 
 

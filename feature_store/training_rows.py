@@ -120,9 +120,12 @@ def _inputs(model: Model, events: Mapping[EventStream, pa.Table], spine: pa.Tabl
         plan = compile_view(view)
         read = _known(plan, event_columns(plan, events[view.events], what=_WHAT), mode)
         keys = read_field(spine, view.entity, model.events.schema[view.entity], what=_WHAT)
-        own_ids = ids if view.events is model.events else None
+        is_own = view.events is model.events
         # Both modes differ in what counts as arrived, see _known; never does a row see its own label too early.
-        values = features_at(plan, read, keys, times_us, own_ids=own_ids, mode="as_served")
+        # Views of other streams are read without an own event that would make a row of a key never seen.
+        values = features_at(
+            plan, read, keys, times_us, own_ids=ids if is_own else None, mode="as_served", as_read=not is_own
+        )
         found |= value_columns(plan, values)
     for request in model.requests:
         made = request_columns(request, spine, what=_WHAT)

@@ -154,9 +154,9 @@ class _History:
         is_own: bool,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Values (n, W), from all events and from those that had arrived; ``is_own``: of the predicted stream."""
-        truth = features_at(self.plan, self._events, keys, at_us, mode="corrected")
+        truth = features_at(self.plan, self._events, keys, at_us, mode="corrected", as_read=not is_own)
         if not is_own:
-            return truth, features_at(self.plan, self._events, keys, at_us, mode="as_served")
+            return truth, features_at(self.plan, self._events, keys, at_us, mode="as_served", as_read=True)
         served = features_at(self.plan, self._events, keys, at_us, own_ids=ids, mode="as_served")
         for row in np.flatnonzero(~logged).tolist():
             truth[row] = served[row] = self._with_own(keys[row], int(at_us[row]), own[row])

@@ -116,8 +116,8 @@ def sliding(length: str, *, hop: str | None = None) -> Window:
 
     Args:
         length: such as ``"7d"``.
-        hop: round the old edge down to a multiple of it, so that the window is up to one hop longer and the memory
-            it takes does not grow with the number of events.
+        hop: round the old edge down to a multiple of it: the window is up to one hop longer, and its row changes once
+            a hop when nothing comes, not with every event that leaves.
 
     Raises:
         DefinitionError: no length, or a hop that does not divide it.

@@ -18,6 +18,7 @@ from headrace.spec.aggregations import Feature
 from streams.decode import event_decoder
 from streams.keyed_log import EVENTS, KeyedBatch, SourceMark
 from streams.lateness import EVENT, NO_TIME_US, NOTHING, mark_late
+from streams.payloads import Payloads
 from streams.source_marks import SourceMarks
 from tests.every_engine import Event, ask
 
@@ -114,7 +115,7 @@ def test_case_5_the_stream_refuses_it_with_a_reason() -> None:
     times = ["13:00", "12:30:00.000001", "12:30", "12:00"]
     messages = [json.dumps({"id": i, "card": 1, "eur": 5, "at": us(at)}).encode() for i, at in enumerate(times)]
 
-    decoded = event_decoder(PAYMENTS).decode(messages, np.full(4, us("12:00")))
+    decoded = event_decoder(PAYMENTS).decode(Payloads.of(messages), np.full(4, us("12:00")))
 
     assert [(refusal.row, refusal.reason) for refusal in decoded.refused] == [(0, "future"), (1, "future")]
     assert decoded.rows.tolist() == [2, 3]
@@ -124,7 +125,7 @@ def test_case_5_the_watermark_does_not_move() -> None:
     """What is refused is no event to its partition: it raises no newest time, and makes nobody late."""
     times = np.array([us("12:00"), us("13:00"), us("12:00:30")])
     messages = [json.dumps({"id": i, "card": 1, "eur": 5, "at": at}).encode() for i, at in enumerate(times.tolist())]
-    decoded = event_decoder(PAYMENTS).decode(messages, np.full(3, us("12:00:30")))
+    decoded = event_decoder(PAYMENTS).decode(Payloads.of(messages), np.full(3, us("12:00:30")))
     kinds, read = np.full(3, NOTHING, dtype=np.uint8), np.full(3, NO_TIME_US)
     kinds[decoded.rows], read[decoded.rows] = EVENT, decoded.columns["at"]
     newest, late = np.array([NO_TIME_US]), np.empty(3, dtype=np.bool_)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from feature_store.event_columns import event_columns
 from feature_store.online_decoder import RowDecoder
 from feature_store.online_encoder import RowEncoder
 from feature_store.own_event import OwnEvent
@@ -124,6 +125,27 @@ def test_serving_puts_the_same_inputs_together() -> None:
         found = {view.name: read(view, states[view], user, request.at_us, request.own) for view in MODEL.views}
 
         assert matrix.fill([event], [found])[0].tolist() == EXPECTED[number]
+
+
+@pytest.mark.parametrize("mode", ["as_served", "corrected"])
+def test_a_key_without_visits_and_one_whose_visits_are_too_old_are_null_as_a_read_says(mode: Any) -> None:
+    """User 9 never came, user 8 two hours and more before; an hour is what the view promises."""
+    fresh = dataclasses.replace(BROWSING, features=count().over("1d"), ttl="1h")
+    model = dataclasses.replace(MODEL, features=(fresh,))
+    orders = pa.table({"order": [21, 22, 23], "user": [7, 8, 9], "at": [START + 3 * HOUR] * 3, "eur": [1.0] * 3,
+                       "back": [0, 1, 0]})  # fmt: skip
+    visits = visits_table().append_column("_arrival", visits_table()["at"])
+
+    rows = training_rows(model, orders, start_us=0, end_us=START + 99 * HOUR, as_of_us=START + 99 * HOUR, mode=mode,
+                         others=[visits])  # fmt: skip
+
+    assert rows["browsing__count_1d"].to_pylist() == [2.0, None, None]
+    state = ViewState(compile_view(fresh))
+    columns = event_columns(state.plan, visits)
+    state.apply(columns.keys, columns.times_us, columns.ids, columns.inputs)
+    found = [read(fresh, state, user, START + 3 * HOUR, None) for user in (7, 8, 9)]
+    assert [row.status for row in found] == ["PRESENT", "EXPIRED", "NOT_FOUND"]
+    assert [row.values["count_1d"] for row in found] == [2, None, None]
 
 
 def test_what_cannot_be_is_refused() -> None:
