@@ -116,20 +116,23 @@ def patiently(call: Callable[[], Any], bootstrap: str) -> Any:
             time.sleep(_SETTLE_PAUSE_S)
 
 
-def latest_offsets(settings: Settings, admin: Any, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def latest_offsets(
+    settings: Settings, admin: Any, places: Collection[tuple[str, int]], *, timeout_s: float = ANSWER_S
+) -> dict[tuple[str, int], int]:
     """Offset after the last message of each (topic, partition), in one request.
 
     Args:
         settings: where the broker is.
         admin: made by :func:`admin_client`.
         places: which partitions.
+        timeout_s: longest wait for the answer.
 
     Raises:
         UnavailableError: the broker does not answer.
     """
     asked = {TopicPartition(topic, number): OffsetSpec.latest() for topic, number in places}
     try:
-        answers = admin.list_offsets(asked, request_timeout=ANSWER_S)
+        answers = admin.list_offsets(asked, request_timeout=timeout_s)
         return {(place.topic, place.partition): int(answer.result().offset) for place, answer in answers.items()}
     except KafkaException as error:
         raise translate(error, settings.kafka.bootstrap) from error

@@ -1,7 +1,7 @@
 """Messages out of Kafka, aligned by arrival, as one batch for each topic."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -11,7 +11,9 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message, TopicPartition
 from numpy.typing import NDArray
 
 from headrace.config import Settings
-from headrace.kafka_clients import admin_client, latest_offsets, take
+from headrace.errors import UnavailableError
+from headrace.kafka_clients import take
+from headrace.logging import get_logger
 from streams.alignment import Lane, release_limit_us
 
 __all__ = ["Fetcher", "MessageBatch"]
@@ -26,7 +28,13 @@ _LANE_ROWS = 200_000
 _STUCK_S = 5.0
 """Longest wait for a partition that is behind, whatever the alignment says; its leader may be away."""
 
+_LOG = get_logger(__name__)
+
 Headers = Mapping[str, bytes]
+Place = tuple[str, int]
+"""Topic and partition."""
+Ends = Callable[[Collection[Place]], Mapping[Place, int]]
+"""Asks the broker for the offset after the last message of partitions; raises UnavailableError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,13 +60,14 @@ class Fetcher:
     Args:
         settings: where the broker is.
         consumer: made with ``enable.partition.eof``.
+        ends: asks the broker how far partitions go.
         slack_us: arrival by which one partition may be ahead of another.
     """
 
-    def __init__(self, settings: Settings, consumer: Any, *, slack_us: int) -> None:
+    def __init__(self, settings: Settings, consumer: Any, *, ends: Ends, slack_us: int) -> None:
         self._settings = settings
         self._consumer = consumer
-        self._admin = admin_client(settings)
+        self._ends = ends
         self._slack_us = slack_us
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._headers: dict[tuple[str, int], dict[int, Headers]] = {}
@@ -69,6 +78,8 @@ class Fetcher:
         """Since when nothing has come from the broker although messages wait here."""
         self._released_us = -(2**63)
         """Newest arrival that was ever let through."""
+        self._is_in_the_dark = False
+        """Whether the broker did not answer when it was last asked for ends."""
 
     def assign(self, starts: Mapping[tuple[str, int], int]) -> None:
         """Read these partitions, (topic, number) -> first offset."""
@@ -86,8 +97,12 @@ class Fetcher:
         return all(lane.at_end for lane in self._lanes.values())
 
     def ask_ends(self, places: Collection[tuple[str, int]]) -> None:
-        """Ask the broker whether these partitions, read to their ends, have grown since."""
-        for place, end in latest_offsets(self._settings, self._admin, places).items():
+        """Ask the broker whether these partitions, read to their ends, have grown since.
+
+        Raises:
+            UnavailableError: it does not answer; nothing has changed then.
+        """
+        for place, end in self._ends(places).items():
             self._lanes[place].at_end = end <= self._lanes[place].end_offset
 
     def fetch(self, max_rows: int, wait_s: float) -> list[MessageBatch]:
@@ -106,12 +121,11 @@ class Fetcher:
             if not count:
                 break
             fetched += count
-        self._check_ends()
         if fetched or not waiting:
             self._starved_s = None
         elif self._starved_s is None:
             self._starved_s = time.monotonic()
-        batches = self._release(max_rows)
+        batches = self._release(max_rows) if self._knows_ends() else []
         self.has_backlog = (fetched + sum(map(len, batches))) * _FEW > max_rows
         if waiting and not batches and not fetched:
             self._read(1, min(wait_s, 0.005))  # held back by a partition whose messages are on their way
@@ -151,16 +165,26 @@ class Fetcher:
             self._paused.add(place)
             self._consumer.pause([TopicPartition(*place)])
 
-    def _check_ends(self) -> None:
-        """Ask the broker whether an end still is one, before arrival time moves on by more than the slack.
+    def _knows_ends(self) -> bool:
+        """Whether it is certain which partitions are at their ends; everything waits until it is.
 
         Messages of a partition that had been read to its end may lie at the broker and not here; other partitions
-        must not run ahead of them. Live this asks nothing: arrival time moves in small steps.
+        must not run ahead of them. So the broker is asked before arrival time moves on by more than the slack. Live
+        this asks nothing: arrival time moves in small steps.
         """
         ended = [place for place, lane in self._lanes.items() if lane.at_end]
         newest_us = max((lane.newest_us for lane in self._lanes.values() if len(lane)), default=-(2**63))
-        if ended and newest_us > self._released_us + self._slack_us:
+        if not ended or newest_us <= self._released_us + self._slack_us:
+            return True
+        try:
             self.ask_ends(ended)
+        except UnavailableError as error:
+            if not self._is_in_the_dark:
+                _LOG.warning("waiting for the broker to say where partitions end", why=error.args[0])
+            self._is_in_the_dark = True
+            return False
+        self._is_in_the_dark = False
+        return True
 
     def _release(self, max_rows: int) -> list[MessageBatch]:
         limit_us = release_limit_us(self._lanes.values(), self._slack_us, max_rows)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from feature_store.offline_log import log_folder
@@ -11,7 +12,7 @@ from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
 from headrace.contracts.topics import keyed_topic
 from headrace.errors import UnavailableError
-from headrace.kafka_clients import consumer, partition_counts
+from headrace.kafka_clients import admin_client, consumer, latest_offsets, partition_counts
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
 from headrace.spec.project import Project
@@ -30,6 +31,8 @@ __all__ = ["SourceGroup"]
 _NEVER_LATE_US = 2**61
 _FLUSH_WAIT_S = 0.2
 """A producer that asked for a flush waits this long for others to join in, while there is more to read."""
+_ENDS_WAIT_S = 2.0
+"""A broker that is away is asked again after this long; between two questions the worker can be stopped."""
 _LOG = get_logger(__name__)
 
 
@@ -73,7 +76,8 @@ class SourceGroup:
             config={"enable.partition.eof": True, "auto.offset.reset": "error"},
         )
         slack_us = min((stream.lateness_us for stream in project.streams), default=0) // 4
-        self._fetcher = Fetcher(settings, self._consumer, slack_us=slack_us)
+        ends = partial(latest_offsets, settings, admin_client(settings), timeout_s=_ENDS_WAIT_S)
+        self._fetcher = Fetcher(settings, self._consumer, ends=ends, slack_us=slack_us)
         self._tasks = [self._event_task(stream) for stream in project.streams]
         self._tasks += [self._label_task(labels) for labels in project.labels]
         self._by_topic = {task.topic: task for task in self._tasks}
