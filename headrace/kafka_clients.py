@@ -22,6 +22,7 @@ from headrace.logging import get_logger
 __all__ = [
     "admin_client",
     "check_broker",
+    "check_passing",
     "consumer",
     "end_offsets",
     "ensure_topics",
@@ -83,9 +84,19 @@ def take(client: Any, count: int, timeout_s: float, bootstrap: str) -> list[Any]
         trouble = message.error()
         if trouble is None or trouble.code() == KafkaError._PARTITION_EOF:
             kept.append(message)
-        elif not (trouble.retriable() or trouble.code() in _PASSING):
-            raise translate(trouble, bootstrap)
+        else:
+            check_passing(trouble, bootstrap)
     return kept
+
+
+def check_passing(trouble: KafkaError, bootstrap: str) -> None:
+    """Return when a consumer recovers from this error by itself.
+
+    Raises:
+        UnavailableError: it does not.
+    """
+    if not (trouble.retriable() or trouble.code() in _PASSING):
+        raise translate(trouble, bootstrap)
 
 
 def watermarks(client: Any, topic: str, partition: int, bootstrap: str) -> tuple[int, int]:

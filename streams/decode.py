@@ -5,7 +5,7 @@ messages ─► scanner ─► accepted as they are ─┐
                                         └──► refused, each with its reason
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 from streams.json_scanner import BOOL, INT, LONG_NUMBER, PRESENT, REAL, TEXT, TIME, scan
 from streams.message_check import MAX_MESSAGE_BYTES, Refused, check_message, check_time_bounds
+from streams.payloads import Payloads
 
 __all__ = ["Decoded", "Decoder", "Refusal", "event_decoder", "label_decoder"]
 
@@ -77,31 +78,28 @@ class Decoder:
         self._names = [*self._schema, *([time] if time is not None else [])]
         kinds = [_KINDS[type(kind)] for kind in self._schema.values()]
         self._kinds = np.array([*kinds, *([TIME] if time is not None else [])], dtype=np.uint8)
-        encoded = [name.encode() for name in self._names]
-        self._name_bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-        self._name_bounds = _bounds(encoded)
+        self._name_texts = Payloads.of([name.encode() for name in self._names])
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(self._names)
 
-    def decode(self, messages: Sequence[bytes], arrivals_us: I64) -> Decoded:
+    def decode(self, messages: Payloads, arrivals_us: I64) -> Decoded:
         """Columns of what is right, and a refusal for each message that is not.
 
         Args:
             messages: values of one batch, not empty each.
             arrivals_us: (n,) when each arrived.
         """
-        joined = b"".join(messages)
-        buf = np.frombuffer(joined, dtype=np.uint8)
-        bounds = _bounds(messages)
+        buf, bounds = messages.buffer, messages.bounds
         fields, n = len(self._names), len(messages)
         cells, reals = np.zeros((fields, n), dtype=np.int64), np.zeros((fields, n), dtype=np.float64)
         spans, flags = np.zeros((fields, n), dtype=np.int32), np.zeros((fields, n), dtype=np.uint8)
         ok = np.empty(n, dtype=np.bool_)
-        scan(buf, bounds, self._name_bytes, self._name_bounds, self._kinds, cells, reals, spans, flags, ok)
-        ok &= np.diff(bounds) <= MAX_MESSAGE_BYTES
+        names = self._name_texts
+        scan(buf, bounds, names.buffer, names.bounds, self._kinds, cells, reals, spans, flags, ok)
+        ok &= messages.sizes <= MAX_MESSAGE_BYTES
         columns: dict[str, NDArray[np.generic]] = {}
         nulls: dict[str, NDArray[np.bool_]] = {}
         for f, (name, kind) in enumerate(self._schema.items()):
@@ -111,9 +109,9 @@ class Decoder:
                 given |= True
             ok &= given
             if isinstance(kind, Float64):
-                columns[name] = _reals(joined, reals[f], cells[f], spans[f], flags[f], kind, ok)
+                columns[name] = _reals(buf, reals[f], cells[f], spans[f], flags[f], kind, ok)
             elif isinstance(kind, String):
-                columns[name] = _texts(joined, cells[f], spans[f], flags[f], kind, ok)
+                columns[name] = _texts(buf, cells[f], spans[f], flags[f], kind, ok)
             else:
                 columns[name] = cells[f].astype(_DTYPES[int(self._kinds[f])], copy=False)
                 if name in self._allowed:
@@ -132,7 +130,7 @@ class Decoder:
 
     def _decide_slowly(
         self,
-        messages: Sequence[bytes],
+        messages: Payloads,
         arrivals_us: I64,
         ok: NDArray[np.bool_],
         columns: dict[str, NDArray[np.generic]],
@@ -182,14 +180,8 @@ def label_decoder(labels: LabelStream) -> Decoder:
     return Decoder(schema, values={labels.value: frozenset({0, 1})})
 
 
-def _bounds(parts: Sequence[bytes]) -> I64:
-    bounds = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, parts), dtype=np.int64, count=len(parts)), out=bounds[1:])
-    return bounds
-
-
 def _reals(
-    joined: bytes,
+    buf: NDArray[np.uint8],
     reals: NDArray[np.float64],
     starts: I64,
     spans: NDArray[np.int32],
@@ -200,7 +192,7 @@ def _reals(
     for row in np.flatnonzero(flags == LONG_NUMBER).tolist():
         start = int(starts[row])
         # + 0.0 turns the negative zero into the only zero there is.
-        reals[row] = float(joined[start : start + int(spans[row])]) + 0.0
+        reals[row] = float(buf[start : start + int(spans[row])].tobytes()) + 0.0
     with np.errstate(over="ignore"):
         ok &= np.abs(np.rint(reals * kind.scale)) < _MAX_STEPS
     if kind.nullable:
@@ -209,7 +201,7 @@ def _reals(
 
 
 def _texts(
-    joined: bytes,
+    buf: NDArray[np.uint8],
     starts: I64,
     spans: NDArray[np.int32],
     flags: NDArray[np.uint8],
@@ -221,7 +213,7 @@ def _texts(
     for row in np.flatnonzero(ok & (flags == PRESENT)).tolist():
         start = int(starts[row])
         try:
-            texts[row] = joined[start : start + int(spans[row])].decode()
+            texts[row] = buf[start : start + int(spans[row])].tobytes().decode()
         except UnicodeDecodeError:
             ok[row] = False
     return texts

@@ -17,10 +17,14 @@ from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
+from streams.confluent_reader import ConfluentReader
 from streams.dead_letters import DeadLetters
 from streams.decode import event_decoder, label_decoder
 from streams.fetch import Fetcher
 from streams.idleness import IdleWatch
+from streams.librdkafka import find_librdkafka
+from streams.message_runs import MessageReader
+from streams.native_reader import NativeReader
 from streams.routes import event_routes, label_routes
 from streams.segment_buffer import SegmentBuffer
 from streams.source_commit import read_commits, write_commits
@@ -77,7 +81,13 @@ class SourceGroup:
         )
         slack_us = min((stream.lateness_us for stream in project.streams), default=0) // 4
         ends = partial(latest_offsets, settings, admin_client(settings), timeout_s=_ENDS_WAIT_S)
-        self._fetcher = Fetcher(settings, self._consumer, ends=ends, slack_us=slack_us)
+        library = find_librdkafka()
+        reader: MessageReader = ConfluentReader(self._consumer, self._bootstrap)
+        if library is not None:
+            reader = NativeReader(library, self._consumer, self._bootstrap)
+        else:
+            _LOG.warning("reading messages the slow way", why="this librdkafka was never tried")
+        self._fetcher = Fetcher(self._consumer, reader, ends=ends, slack_us=slack_us)
         self._tasks = [self._event_task(stream) for stream in project.streams]
         self._tasks += [self._label_task(labels) for labels in project.labels]
         self._by_topic = {task.topic: task for task in self._tasks}
@@ -167,6 +177,7 @@ class SourceGroup:
 
     def close(self) -> None:
         """Leave; what was not flushed is read again next time."""
+        self._fetcher.close()
         self._consumer.close()
 
     def _set_idle(self, places: set[tuple[str, int]], *, idle: bool) -> None:

@@ -103,13 +103,10 @@ class SourceTask:
         kinds = np.full(len(batch), NOTHING, dtype=np.uint8)
         times_us = np.full(len(batch), NO_TIME_US, dtype=np.int64)
         refused: list[tuple[int, str, str]] = []
-        filled = np.arange(len(batch))
-        values = batch.values
-        if not all(values):
-            filled = np.array([row for row, value in enumerate(values) if value], dtype=np.int64)
-            values = [value for value in values if value]
+        values, filled = batch.values.filled()
+        if len(filled) < len(batch):
             self._read_ticks(batch, kinds, times_us, refused)
-        decoded = self._decoder.decode(values, batch.arrivals_us[filled])  # type: ignore[arg-type] # none is empty
+        decoded = self._decoder.decode(values, batch.arrivals_us[filled])
         refused.extend((int(filled[refusal.row]), refusal.reason, refusal.detail) for refusal in decoded.refused)
         accepted = filled[decoded.rows]
         kinds[accepted] = EVENT
@@ -168,9 +165,7 @@ class SourceTask:
         self, batch: MessageBatch, kinds: NDArray[np.uint8], times_us: I64, refused: list[tuple[int, str, str]]
     ) -> None:
         """Messages with an empty value: ticks, or nothing anybody can use."""
-        for row, value in enumerate(batch.values):
-            if value:
-                continue
+        for row in np.flatnonzero(batch.values.sizes == 0).tolist():
             headers = batch.headers.get(row, {})
             text = headers.get(WATERMARK_HEADER)
             if text is None:
@@ -201,8 +196,8 @@ class SourceTask:
                     offset=int(batch.offsets[row]),
                     reason=reason,
                     detail=detail,
-                    key=batch.keys[row],
-                    value=batch.values[row],
+                    key=batch.key(row),
+                    value=batch.value(row),
                 )
             )
         for (partition, reason), count in Counter((int(batch.partitions[row]), why) for row, why, _ in refused).items():

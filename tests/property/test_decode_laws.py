@@ -11,6 +11,7 @@ from headrace.contracts.streams import DEAD_LETTER_REASONS
 from headrace.spec.types import Bool, Float64, Int64, String
 from streams.decode import Decoder
 from streams.message_check import Refused
+from streams.payloads import Payloads
 
 ARRIVAL_US = 1_600_000_000_000_000
 SCHEMA = {
@@ -91,7 +92,7 @@ def expected(message: bytes) -> dict[str, object] | str:
 
 def decoded(messages: list[bytes]) -> list[dict[str, object] | str]:
     """What the batch decoder makes of each message, in the form of ``expected``."""
-    batch = DECODER.decode(messages, np.full(len(messages), ARRIVAL_US))
+    batch = DECODER.decode(Payloads.of(messages), np.full(len(messages), ARRIVAL_US))
     outcome: list[dict[str, object] | str] = [""] * len(messages)
     for refusal in batch.refused:
         outcome[refusal.row] = refusal.reason

@@ -9,6 +9,7 @@ from headrace import EventStream, Float64, Int64, LabelStream, String
 from headrace.clock import parse_us
 from headrace.contracts.streams import DEAD_LETTER_REASONS
 from streams.decode import event_decoder, label_decoder
+from streams.payloads import Payloads
 
 CARDS = EventStream(
     "cards",
@@ -23,7 +24,7 @@ GOOD = {"id": 7, "card": 3, "eur": 57.16, "at": "2018-04-01T12:00:00Z"}
 
 def reason(message: bytes) -> str:
     """Why the message is refused; empty when it is not."""
-    batch = event_decoder(CARDS).decode([message], np.array([ARRIVAL_US]))
+    batch = event_decoder(CARDS).decode(Payloads.of([message]), np.array([ARRIVAL_US]))
     return batch.refused[0].reason if batch.refused else ""
 
 
@@ -99,13 +100,15 @@ def test_every_reason_but_those_of_other_places_is_tried() -> None:
     ],
 )
 def test_an_instant_can_be_written_in_many_ways(time: object) -> None:
-    batch = event_decoder(CARDS).decode([changed(at=time)], np.array([ARRIVAL_US]))
+    batch = event_decoder(CARDS).decode(Payloads.of([changed(at=time)]), np.array([ARRIVAL_US]))
 
     assert batch.columns["at"].tolist() == [ARRIVAL_US]
 
 
 def test_fractions_reach_to_the_microsecond() -> None:
-    batch = event_decoder(CARDS).decode([changed(at="2018-04-01T12:00:00.000001Z")], np.array([ARRIVAL_US]))
+    batch = event_decoder(CARDS).decode(
+        Payloads.of([changed(at="2018-04-01T12:00:00.000001Z")]), np.array([ARRIVAL_US])
+    )
 
     assert batch.columns["at"].tolist() == [ARRIVAL_US + 1]
 
@@ -116,7 +119,7 @@ def test_the_bounds_of_time_belong_to_the_right_side() -> None:
 
 
 def test_an_integer_is_fine_for_a_decimal_and_null_for_a_nullable() -> None:
-    batch = event_decoder(CARDS).decode([changed(eur=5, note=None)], np.array([ARRIVAL_US]))
+    batch = event_decoder(CARDS).decode(Payloads.of([changed(eur=5, note=None)]), np.array([ARRIVAL_US]))
 
     assert batch.columns["eur"].tolist() == [5.0]
     assert batch.nulls["note"].tolist() == [True]
@@ -125,7 +128,7 @@ def test_an_integer_is_fine_for_a_decimal_and_null_for_a_nullable() -> None:
 def test_rows_around_refused_ones_keep_their_places() -> None:
     messages = [changed(id=1), b"x", changed(id=2, note='quo"te'), b"{}", changed(id=3)]
 
-    batch = event_decoder(CARDS).decode(messages, np.full(5, ARRIVAL_US))
+    batch = event_decoder(CARDS).decode(Payloads.of(messages), np.full(5, ARRIVAL_US))
 
     assert batch.rows.tolist() == [0, 2, 4]
     assert batch.columns["id"].tolist() == [1, 2, 3]
@@ -140,6 +143,8 @@ LABELS = [(0, ""), (1, ""), (2, "bad_label"), (-1, "bad_label"), ("1", "wrong_ty
 def test_a_label_is_zero_or_one(value: object, expected: str) -> None:
     labels = LabelStream("card-labels", of=CARDS, value="fraud", delay="7d")
 
-    batch = label_decoder(labels).decode([json.dumps({"id": 7, "fraud": value}).encode()], np.array([ARRIVAL_US]))
+    batch = label_decoder(labels).decode(
+        Payloads.of([json.dumps({"id": 7, "fraud": value}).encode()]), np.array([ARRIVAL_US])
+    )
 
     assert [refusal.reason for refusal in batch.refused] == ([expected] if expected else [])

@@ -1,44 +1,42 @@
 """What the fetcher lets through while the broker does not say where partitions end."""
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Mapping
 
-from confluent_kafka import KafkaError, Message
-
-from headrace.config import load_settings
 from headrace.errors import UnavailableError
 from streams.fetch import Fetcher
+from streams.message_runs import MessageRun, Place
+from tests.message_runs import message_run
 
-MINUTE_MS = 60_000
+MINUTE_US = 60_000_000
 EVENTS, LABELS = ("events", 0), ("labels", 0)
-Place = tuple[str, int]
 
 
 class Broker:
-    """Hands over what was put into it, and says where partitions end, or does not."""
+    """Hands over what was put into it, and says where partitions end, or does not: consumer and reader in one."""
+
+    at_once = 100
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.runs: list[MessageRun] = []
         self.ends: dict[Place, int] = {}
         self.is_away = False
         self.asked = 0
 
     def put(self, place: Place, offset: int, minute: int) -> None:
-        self.messages.append(
-            Message(topic=place[0], partition=place[1], offset=offset, value=b"{}", timestamp=(1, minute * MINUTE_MS))
-        )
+        """One message, the last of its partition."""
+        self.runs.append(message_run(*place, offset, [minute * MINUTE_US], at_end=True))
 
     def end(self, place: Place) -> None:
-        self.messages.append(
-            Message(topic=place[0], partition=place[1], error=KafkaError(KafkaError._PARTITION_EOF, "end"))
-        )
+        self.runs.append(message_run(*place, 0, [], at_end=True))
 
-    def consume(self, count: int, _timeout_s: float) -> list[Message]:
-        given, self.messages = self.messages[:count], self.messages[count:]
+    def read(self, _count: int, _wait_s: float) -> list[MessageRun]:
+        given, self.runs = self.runs, []
         return given
 
-    def assign(self, _places: Sequence[Any]) -> None:
+    def close(self) -> None:
+        pass
+
+    def assign(self, _starts: Mapping[Place, int]) -> None:
         pass
 
     def latest(self, places: Collection[Place]) -> Mapping[Place, int]:
@@ -48,9 +46,9 @@ class Broker:
         return {place: self.ends[place] for place in places}
 
 
-def opened(home: Path) -> tuple[Broker, Fetcher]:
+def opened() -> tuple[Broker, Fetcher]:
     broker = Broker()
-    fetcher = Fetcher(load_settings(home), broker, ends=broker.latest, slack_us=0)
+    fetcher = Fetcher(broker, broker, ends=broker.latest, slack_us=0)
     fetcher.assign({EVENTS: 0, LABELS: 0})
     return broker, fetcher
 
@@ -59,11 +57,10 @@ def offsets(fetcher: Fetcher) -> dict[str, list[int]]:
     return {batch.topic: batch.offsets.tolist() for batch in fetcher.fetch(100, 0.0)}
 
 
-def test_messages_wait_while_the_broker_does_not_say_where_the_others_end(tmp_path: Path) -> None:
-    broker, fetcher = opened(tmp_path)
+def test_messages_wait_while_the_broker_does_not_say_where_the_others_end() -> None:
+    broker, fetcher = opened()
     broker.end(LABELS)
     broker.put(EVENTS, 0, minute=5)
-    broker.end(EVENTS)
     broker.ends = {EVENTS: 1, LABELS: 0}
 
     broker.is_away = True
@@ -74,11 +71,10 @@ def test_messages_wait_while_the_broker_does_not_say_where_the_others_end(tmp_pa
     assert offsets(fetcher) == {"events": [0]}
 
 
-def test_a_partition_that_grew_meanwhile_goes_first(tmp_path: Path) -> None:
-    broker, fetcher = opened(tmp_path)
+def test_a_partition_that_grew_meanwhile_goes_first() -> None:
+    broker, fetcher = opened()
     broker.end(LABELS)
     broker.put(EVENTS, 0, minute=5)
-    broker.end(EVENTS)
     broker.ends = {EVENTS: 1, LABELS: 1}
 
     broker.is_away = True
@@ -86,22 +82,19 @@ def test_a_partition_that_grew_meanwhile_goes_first(tmp_path: Path) -> None:
     broker.is_away = False
     assert offsets(fetcher) == {}
     broker.put(LABELS, 0, minute=4)
-    broker.end(LABELS)
 
     assert offsets(fetcher) == {"events": [0], "labels": [0]}
 
 
-def test_steps_within_the_slack_ask_nobody(tmp_path: Path) -> None:
-    broker, fetcher = opened(tmp_path)
+def test_steps_within_the_slack_ask_nobody() -> None:
+    broker, fetcher = opened()
     broker.end(LABELS)
     broker.put(EVENTS, 0, minute=5)
-    broker.end(EVENTS)
     broker.ends = {EVENTS: 1, LABELS: 0}
     assert offsets(fetcher) == {"events": [0]}
 
     broker.is_away = True
     broker.put(EVENTS, 1, minute=5)
-    broker.end(EVENTS)
 
     assert offsets(fetcher) == {"events": [1]}
     assert broker.asked == 1
