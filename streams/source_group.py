@@ -71,7 +71,7 @@ class SourceGroup:
         self._project = project
         self._now_us = now_us
         self._bootstrap = settings.kafka.bootstrap
-        self._sender = Sender(settings, linger_ms=1, compression="lz4")
+        self._sender = Sender(settings, linger_ms=1)
         self._letters = Sender(settings)
         self._dead_letters = DeadLetters(self._letters)
         self._consumer = consumer(
