@@ -10,15 +10,11 @@ message behind the others of its partition and gives it back to the library.
 Legend of shapes: n messages, P partitions of the batch (arrays have room for more).
 """
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import kernel
+from feature_store.memory_kernels import call, copy, load_int, load_long
 
 __all__ = ["EMPTY", "FAILED", "measure", "move", "release"]
 
@@ -31,51 +27,6 @@ _ERR, _TOPIC, _PARTITION, _PAYLOAD, _LEN, _KEY, _KEY_LEN, _OFFSET = 0, 8, 16, 24
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
-
-_LONG = ir.IntType(64)
-
-
-def _reader(width: int) -> Any:
-    """A function of an address that gives the signed integer there."""
-
-    def read(_context: Any, _address: Any) -> Any:
-        def generate(_target: Any, builder: Any, _signature: Any, args: Any) -> Any:
-            place = builder.inttoptr(args[0], ir.IntType(width).as_pointer())
-            found = builder.load(place)
-            found.align = 1
-            return found if width == 64 else builder.sext(found, _LONG)
-
-        return types.int64(types.int64), generate
-
-    return intrinsic(read)
-
-
-_read_int, _read_long = _reader(32), _reader(64)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _copy(_context: Any, _target: Any, _source: Any, _size: Any) -> Any:
-    """memcpy of addresses."""
-
-    def generate(_target: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        function = builder.module.declare_intrinsic("llvm.memcpy", [byte, byte, _LONG])
-        to, source = builder.inttoptr(args[0], byte), builder.inttoptr(args[1], byte)
-        builder.call(function, [to, source, args[2], ir.Constant(ir.IntType(1), 0)])
-        return ir.Constant(_LONG, 0)
-
-    return types.int64(types.int64, types.int64, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _call(_context: Any, _function: Any, _first: Any, _second: Any) -> Any:
-    """Call the C function at an address with two pointers; one that takes fewer ignores the rest, on every platform."""
-
-    def generate(_target: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(_LONG, [_LONG, _LONG])
-        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1], args[2]])
-
-    return types.int64(types.int64, types.int64, types.int64), generate
 
 
 @kernel
@@ -111,12 +62,12 @@ def measure(
     found, failed, empty, place = 0, 0, 0, 0
     for i in range(count):
         message = messages_n[i]
-        error = _read_int(message + _ERR)
+        error = load_int(message + _ERR)
         if error != 0 and error != _END_OF_PARTITION:
             marks_n[i] = FAILED
             failed += 1
             continue
-        topic, partition = _read_long(message + _TOPIC), _read_int(message + _PARTITION)
+        topic, partition = load_long(message + _TOPIC), load_int(message + _PARTITION)
         # Messages come in long runs of one partition: the last one is nearly always right.
         if place >= found or topics_P[place] != topic or partitions_P[place] != partition:
             place = 0
@@ -131,12 +82,12 @@ def measure(
             marks_n[i] = END
             at_end_P[place] = 1
             continue
-        size = _read_long(message + _LEN)
+        size = load_long(message + _LEN)
         marks_n[i] = FILLED if size > 0 else EMPTY
         at_end_P[place] = 0
         rows_P[place] += 1
         value_bytes_P[place] += size
-        key_bytes_P[place] += _read_long(message + _KEY_LEN)
+        key_bytes_P[place] += load_long(message + _KEY_LEN)
         empty += size == 0
     return found, failed, empty
 
@@ -193,25 +144,25 @@ def move(
             place = places_n[i]
             row = rows_P[place]
             rows_P[place] = row + 1
-            payload, size = _read_long(message + _PAYLOAD), _read_long(message + _LEN)
-            key, key_size = _read_long(message + _KEY), _read_long(message + _KEY_LEN)
+            payload, size = load_long(message + _PAYLOAD), load_long(message + _LEN)
+            key, key_size = load_long(message + _KEY), load_long(message + _KEY_LEN)
             if size > 0:
-                _copy(values_at + value_ends_P[place], payload, size)
+                copy(values_at + value_ends_P[place], payload, size)
             if key_size > 0:
-                _copy(keys_at + key_ends_P[place], key, key_size)
+                copy(keys_at + key_ends_P[place], key, key_size)
             value_ends_P[place] += size
             key_ends_P[place] += key_size
             value_bounds[row + place + 1] = value_ends_P[place]
             key_bounds[row + place + 1] = key_ends_P[place]
             missing[row] = (_NO_VALUE if payload == 0 else 0) | (_NO_KEY if key == 0 else 0)
-            offsets[row] = _read_long(message + _OFFSET)
-            stamp_ms = _call(timestamp, message, kind_at)
+            offsets[row] = load_long(message + _OFFSET)
+            stamp_ms = call(timestamp, message, kind_at)
             arrivals_us[row] = now_us if time_kind[0] == _NO_TIME else stamp_ms * 1000
-        _call(destroy, message, 0)
+        call(destroy, message, 0)
 
 
 @kernel
 def release(messages_n: Longs, count: int, destroy: int) -> None:
     """Give messages back without looking at them."""
     for i in range(count):
-        _call(destroy, messages_n[i], 0)
+        call(destroy, messages_n[i], 0)
