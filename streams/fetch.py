@@ -32,7 +32,7 @@ Ends = Callable[[Collection[Place]], Mapping[Place, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MessageBatch:
-    """Messages of one topic; those of one partition are in offset order."""
+    """Messages of one topic, by partition and offset."""
 
     topic: str
     values: Payloads
@@ -83,7 +83,8 @@ class Fetcher:
 
     def assign(self, starts: Mapping[Place, int]) -> None:
         """Read these partitions, (topic, number) -> first offset."""
-        self._lanes = {place: Lane(first) for place, first in starts.items()}
+        # In order: so are the messages of a batch.
+        self._lanes = {place: Lane(first) for place, first in sorted(starts.items())}
         self._paused = set()
         self._reader.assign(starts)
 

@@ -14,7 +14,6 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-import confluent_kafka
 import numba
 from confluent_kafka import KafkaError, cimpl
 
@@ -112,8 +111,6 @@ def find_librdkafka() -> Librdkafka | None:
     """The library, or None where it cannot be used: another Python, another version, symbols that cannot be found."""
     if sys.implementation.name != "cpython" or ctypes.sizeof(_POINTER) != 8 or numba.config.DISABLE_JIT:
         return None
-    if not _TRIED[0] <= confluent_kafka.libversion()[1] <= _TRIED[1]:
-        return None
     try:
         # The extension module: a look-up in it also searches the libraries it was linked with.
         functions = ctypes.CDLL(cimpl.__file__)
@@ -122,8 +119,7 @@ def find_librdkafka() -> Librdkafka | None:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError):
         return None
-    # Another copy of the library in this process would not know the consumer's handle.
-    return Librdkafka(functions) if functions.rd_kafka_version() == confluent_kafka.libversion()[1] else None
+    return Librdkafka(functions) if _TRIED[0] <= functions.rd_kafka_version() <= _TRIED[1] else None
 
 
 def _handle(consumer: Any) -> int:

@@ -18,6 +18,7 @@ from streams.payloads import Payloads
 __all__ = ["NativeReader"]
 
 I64 = NDArray[np.int64]
+_POLL_EVERY_S = 0.1
 _SHARED = 4
 """A partition with less than this part of a block gets memory of its own: it may wait long, and would keep the rest."""
 
@@ -44,6 +45,7 @@ class NativeReader:
         self._close = finalize(self, library.close_queue, self._queue, consumer, self._assigned)
         self._timestamp = library.address("rd_kafka_message_timestamp")
         self._destroy = library.address("rd_kafka_message_destroy")
+        self._polled_s = 0.0
         self._time_kind = np.zeros(1, dtype=np.int32)
         self._make_room(self.at_once)
 
@@ -55,10 +57,7 @@ class NativeReader:
         self._consumer.assign([TopicPartition(*place, first) for place, first in starts.items()])
 
     def read(self, count: int, wait_s: float) -> list[MessageRun]:
-        # Whatever is no message of a partition still comes through the consumer, and so do its callbacks.
-        if (stray := self._consumer.poll(0)) is not None:
-            assert stray.error() is not None, f"a message of {stray.topic()}:{stray.partition()} went astray"
-            check_passing(stray.error(), self._bootstrap)
+        self._poll()
         assert self._close.alive, "the reader is closed"
         if count > len(self._messages):
             self._make_room(count)
@@ -71,6 +70,16 @@ class NativeReader:
 
     def close(self) -> None:
         self._close()
+
+    def _poll(self) -> None:
+        """What is no message of a partition still comes through the consumer, and so do its callbacks."""
+        now_s = time.monotonic()
+        if now_s - self._polled_s < _POLL_EVERY_S:
+            return
+        self._polled_s = now_s
+        while (stray := self._consumer.poll(0)) is not None:
+            assert stray.error() is not None, f"a message of {stray.topic()}:{stray.partition()} went astray"
+            check_passing(stray.error(), self._bootstrap)
 
     def _make_room(self, count: int) -> None:
         self._messages = np.empty(count, dtype=np.int64)

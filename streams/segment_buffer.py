@@ -19,7 +19,7 @@ I64 = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SourceRows:
-    """Accepted messages of one batch."""
+    """Accepted messages of one batch, by partition and offset."""
 
     columns: Mapping[str, NDArray[np.generic]]
     nulls: Mapping[str, NDArray[np.bool_]]
@@ -34,14 +34,23 @@ class SourceRows:
         return len(self.offsets)
 
     def where(self, mask: NDArray[np.bool_]) -> "SourceRows":
+        """Some of the rows."""
+        return self._cut(mask)
+
+    def of_partition(self, number: int) -> "SourceRows":
+        """Rows of one partition, in the same memory."""
+        start, stop = np.searchsorted(self.partitions, [number, number + 1]).tolist()
+        return self._cut(slice(start, stop))
+
+    def _cut(self, rows: NDArray[np.bool_] | slice) -> "SourceRows":
         return SourceRows(
-            columns={name: column[mask] for name, column in self.columns.items()},
-            nulls={name: column[mask] for name, column in self.nulls.items()},
-            times_us=self.times_us[mask],
-            partitions=self.partitions[mask],
-            offsets=self.offsets[mask],
-            arrivals_us=self.arrivals_us[mask],
-            late=self.late[mask],
+            columns={name: column[rows] for name, column in self.columns.items()},
+            nulls={name: column[rows] for name, column in self.nulls.items()},
+            times_us=self.times_us[rows],
+            partitions=self.partitions[rows],
+            offsets=self.offsets[rows],
+            arrivals_us=self.arrivals_us[rows],
+            late=self.late[rows],
         )
 
 
@@ -77,7 +86,7 @@ class SegmentBuffer:
         """
         parts, self._parts, self.rows = self._parts, [], 0
         for partition, (first, end) in ranges.items():
-            mine = [part.where(part.partitions == partition) for part in parts]
+            mine = [part.of_partition(partition) for part in parts]
             tables = [self._table(part) for part in mine if len(part)]
             if tables:
                 write_segment(pa.concat_tables(tables), self._partition(partition), first, end - 1)
