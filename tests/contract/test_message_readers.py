@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from headrace.config import Settings
 from headrace.errors import UnavailableError
@@ -37,9 +38,9 @@ class Opened:
         ended: set[int] = set()
 
         def ends() -> bool:
-            runs = self.reader.read(at_most or self.reader.at_once, 0.05)
-            self.runs.extend(runs)
-            ended.update(run.partition for run in runs if run.at_end)
+            while runs := self.reader.read(at_most or self.reader.at_once, 0.05):
+                self.runs.extend(runs)
+                ended.update(run.partition for run in runs if run.at_end)
             return len(ended) == partitions
 
         eventually(ends, what="the ends of all partitions")
@@ -174,6 +175,28 @@ def test_a_partition_that_grows_after_its_end_goes_on(
     sender.flush()
 
     assert values(opened.read_to_ends(1)) == [b"later"]
+
+
+def test_a_pause_loses_and_repeats_nothing(opened: Opened, stack: Settings, fresh_name: Callable[[str], str]) -> None:
+    topic, count = fresh_name("pause"), 20_000
+    ensure_topics(stack, [topic])
+    sender = Sender(stack)
+    for partition in (0, 1):
+        sender.send_many(topic, [b"%d" % n * 20 for n in range(count)], partition=partition)
+    sender.flush()
+
+    opened.assign(topic, {0: 0, 1: 0})
+    paused = [TopicPartition(topic, 0)]
+    while sum(map(len, opened.runs)) < count:
+        opened.runs.extend(opened.reader.read(500, 0.05))
+        opened.consumer.pause(paused)
+        opened.runs.extend(opened.reader.read(500, 0.05))
+        opened.consumer.resume(paused)
+    runs = opened.read_to_ends(2)
+
+    for partition in (0, 1):
+        mine = [run for run in runs if run.partition == partition]
+        assert [offset for run in mine for offset in run.offsets.tolist()] == list(range(count))
 
 
 def test_a_refusal_is_raised(opened: Opened, stack: Settings, fresh_name: Callable[[str], str]) -> None:
