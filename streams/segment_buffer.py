@@ -1,6 +1,6 @@
 """Rows of a source topic on their way into the offline log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,20 @@ class SourceRows:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @classmethod
+    def joined(cls, parts: Sequence["SourceRows"]) -> "SourceRows":
+        """Rows of several batches with the same columns."""
+        first = parts[0]
+        return cls(
+            columns={name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns},
+            nulls={name: np.concatenate([part.nulls[name] for part in parts]) for name in first.nulls},
+            times_us=np.concatenate([part.times_us for part in parts]),
+            partitions=np.concatenate([part.partitions for part in parts]),
+            offsets=np.concatenate([part.offsets for part in parts]),
+            arrivals_us=np.concatenate([part.arrivals_us for part in parts]),
+            late=np.concatenate([part.late for part in parts]),
+        )
 
     def where(self, mask: NDArray[np.bool_]) -> "SourceRows":
         """Some of the rows."""
@@ -86,10 +100,9 @@ class SegmentBuffer:
         """
         parts, self._parts, self.rows = self._parts, [], 0
         for partition, (first, end) in ranges.items():
-            mine = [part.of_partition(partition) for part in parts]
-            tables = [self._table(part) for part in mine if len(part)]
-            if tables:
-                write_segment(pa.concat_tables(tables), self._partition(partition), first, end - 1)
+            mine = [rows for part in parts if len(rows := part.of_partition(partition))]
+            if mine:
+                write_segment(self._table(SourceRows.joined(mine)), self._partition(partition), first, end - 1)
 
     def _partition(self, number: int) -> Path:
         return self._folder / f"partition={number}"
