@@ -35,8 +35,9 @@ __all__ = ["SourceGroup"]
 _NEVER_LATE_US = 2**61
 _FLUSH_WAIT_S = 0.2
 """A producer that asked for a flush waits this long for others to join in, while there is more to read."""
-_ENDS_WAIT_S = 2.0
-"""A broker that is away is asked again after this long; between two questions the worker can be stopped."""
+_ENDS_WAIT_S = 5.0
+"""A broker that is away is asked again after this long; between two questions the worker can be stopped. A busy machine
+answers within it: two seconds were too few with a load of 15 on two cores."""
 _LOG = get_logger(__name__)
 
 
