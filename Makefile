@@ -24,7 +24,7 @@ endif
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt types unit bench up down lock
+.PHONY: help setup demo test lint fmt types unit proof fuzz bench up down lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ types: setup ## mypy, strict
 
 unit: setup ## the fast tests, without servers
 	$(BIN)/python -m pytest -m "not integration and not e2e and not slow"
+
+proof: setup ## compare ten million values of every engine with the slow oracle, bit for bit (about 5 minutes)
+	HEADRACE_EQUALITY_VALUES=10000000 $(BIN)/python -m pytest -s --timeout 3600 tests/property/test_equality.py
+
+fuzz: setup ## throw a million hostile messages at the decoders; INPUTS=n throws others
+	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000)
 
 fmt: setup ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix .

@@ -14,13 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from feature_store import query_kernels
+from feature_store import answer_kernels, query_kernels
+from feature_store.derived import derive_columns
 from feature_store.event_columns import EventColumns, event_columns
 from feature_store.ids import event_ids64
 from feature_store.kernel_cache import plain
-from feature_store.kernels import I64, evaluate_states, shape_of
+from feature_store.kernels import I64, shape_of
 from feature_store.plan import NULL, ViewPlan, compile_view
+from feature_store.row_values import value_arrays, value_columns
+from feature_store.state_kernels import evaluate_states
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
+from feature_store.window_kernels import raise_peaks
 from headrace.errors import ConfigError
 from headrace.spec.features import RequestFeatures
 from headrace.spec.project import Project
@@ -36,7 +40,7 @@ class Evaluation:
     """One row at one instant."""
 
     values: NDArray[np.float64]
-    """(F,) NaN is null."""
+    """(W,) NaN is null."""
     valid_from_us: int
     """NULL when nothing has happened by then."""
     valid_until_us: int
@@ -53,7 +57,7 @@ def features_at(
     own_ids: I64 | None = None,
     mode: Mode = "corrected",
 ) -> NDArray[np.float64]:
-    """Values (q, F) of ``keys`` (q,) at the instants ``at_us`` (q,).
+    """Values (q, W) of ``keys`` (q,) at the instants ``at_us`` (q,), in cells as feature_store.row_values says.
 
     Args:
         plan: which features.
@@ -70,24 +74,35 @@ def features_at(
     if not first.all():
         events = _take(events, np.flatnonzero(first))
     codes, asked, groups = _codes(plan, events.keys, keys)
-    event_rows, event_starts = query_kernels.group_by_code(codes, _order(events.times_us, events.ids), groups)
-    asked_rows, asked_starts = query_kernels.group_by_code(asked, _order(at_us, None), groups)
-    history = query_kernels.arrange(event_rows, events.times_us, events.ids, events.inputs, shape)
-    served = mode == "as_served"
     nothing = np.empty(0, dtype=np.int64)
-    out = np.empty((len(at_us), len(plan.kind)), dtype=np.float64)
-    query_kernels.answer(
-        shape,
+    served = mode == "as_served"
+    arrival = events.arrival_us if served and events.arrival_us is not None else nothing
+    known = events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0)
+    peaks = np.zeros(len(plan.inputs), dtype=np.int64)
+    raise_peaks(events.inputs, peaks)
+    history, starts, rows = answer_kernels.arrange(
+        codes,
         groups,
+        _order(events.times_us, events.ids),
+        events.times_us,
+        events.ids,
+        events.inputs,
+        shape,
+        bool(arrival.size or known.size),
+    )
+    out = np.empty((len(at_us), plan.width), dtype=np.float64)
+    answer_kernels.answer(
+        shape,
         history,
-        event_rows,
-        event_starts,
-        asked_rows,
-        asked_starts,
+        starts,
+        rows,
+        asked,
+        query_kernels.near_order(asked, _order(at_us, None)),
         at_us,
         nothing if own_ids is None else plain(own_ids),
-        events.arrival_us if served and events.arrival_us is not None else nothing,
-        events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0),
+        arrival,
+        known,
+        peaks,
         out,
     )
     return out
@@ -96,7 +111,7 @@ def features_at(
 def evaluate(
     plan: ViewPlan, t: I64, ids: I64, inputs: I64, at_us: int, own: tuple[int, int, I64] | None = None
 ) -> Evaluation:
-    """One row from the events that travel with it.
+    """One row from all events of a key.
 
     Args:
         plan: which features.
@@ -106,16 +121,18 @@ def evaluate(
         at_us: the instant.
         own: (time, id, inputs (I,)) of an event to count in, once.
     """
-    values = np.empty((1, len(plan.kind)), dtype=np.float64)
+    shape = shape_of(plan)
+    values = np.empty((1, plan.width), dtype=np.float64)
     valid_from, valid_until = np.empty(1, dtype=np.int64), np.empty(1, dtype=np.int64)
     own_state = np.zeros(1, dtype=np.int8)
     own_t, own_id, own_inputs = own or (0, 0, np.zeros(len(plan.inputs), dtype=np.int64))
     evaluate_states(
-        shape_of(plan),
+        shape,
         np.array([0, len(t)], dtype=np.int64),
         plain(t),
         plain(ids),
         plain(inputs),
+        np.empty((0, shape.width - shape.base), dtype=np.int64),
         np.array([at_us], dtype=np.int64),
         np.array([own is not None], dtype=np.bool_),
         np.array([own_t], dtype=np.int64),
@@ -148,7 +165,7 @@ def compute_file(
     A label counts as known at the event's time plus the label stream's delay.
 
     Args:
-        project: views and request features of ``stream`` are computed, in declared order.
+        project: views and request features of ``stream``, in declared order, and what is derived from them.
         stream: what the rows of ``events`` are.
         events: columns as declared, by name, or by name but for case; any order, any integer width.
         labels: id and outcome, the last of several counting; needed when a view looks at labels and ``events``
@@ -166,6 +183,7 @@ def compute_file(
     if outcome is not None:
         events = _with_labels(events, labels, outcome, what)
     names, columns = [stream.id], [find_column(events, stream.id, what=what)]
+    known: dict[str, NDArray[np.float64]] = {}
     for view in project.views:
         if view.events is not stream:
             continue
@@ -175,13 +193,24 @@ def compute_file(
         read = dataclasses.replace(read, arrival_us=None, input_arrival_us=_label_known(plan, read))
         values = features_at(plan, read, read.keys, read.times_us, own_ids=read.ids, mode="as_served")
         names.extend(view.full_names)
-        columns.extend(_arrow(values[:, f], whole) for f, whole in enumerate(plan.is_int.tolist()))
+        columns.extend(value_arrays(plan, values))
+        known |= value_columns(plan, values)
         if progress:
             progress(view.name, len(values), time.perf_counter() - started)
     for request in project.requests:
         if request.of is stream:
+            made = request_columns(request, events, what=what)
             names.extend(request.full_names)
-            columns.extend(request_columns(request, events, what=what))
+            columns.extend(made)
+            known |= {
+                name: column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+                for name, column in zip(request.full_names, made, strict=True)
+            }
+    for derived in project.derived:
+        if all(name in known for item in derived.of for name in item.full_names):
+            found = derive_columns(derived, known)
+            names.extend(found)
+            columns.extend(_arrow(values, False) for values in found.values())
     return pa.table(columns, names=names)
 
 

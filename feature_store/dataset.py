@@ -4,7 +4,7 @@ offline log, up to now ──► offsets pinned ──► rows (training_rows) �
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 from feature_store.compute import Mode
 from feature_store.event_log import read_events
 from feature_store.log_bounds import LogBounds, bounds_now
-from feature_store.training_rows import arrived_late_share, reach_us, training_rows
+from feature_store.training_rows import arrived_late_share, first_needed_us, training_rows
 from headrace.clock import format_us
 from headrace.config import Settings
 from headrace.contracts.artifacts import DatasetManifest
 from headrace.dataset_format import content_hash, folder_of, read_dataset, write_dataset
 from headrace.errors import ConfigError, IntegrityError, RejectedError
 from headrace.spec.model import Model
-from headrace.spec.project import Project, fingerprint
+from headrace.spec.project import Project, definitions_of
 
-__all__ = ["build_dataset", "build_from_events", "definitions_of", "rebuild_dataset", "verify_dataset"]
+__all__ = ["build_dataset", "build_from_events", "rebuild_dataset", "verify_dataset"]
 
 Tell = Callable[[str], None]
 """Receives one sentence about progress."""
@@ -60,12 +60,15 @@ def build_dataset(
         HeadraceError: the disk is full or the folder cannot be written.
     """
     sources = bounds_now(settings.offline_dir, project, model.events, model.label)
+    for other in model.streams[1:]:
+        sources |= bounds_now(settings.offline_dir, project, other, project.labels_of(other))
     if not sources:
         raise RejectedError(
             f"the offline log of {model.events.name!r} under {settings.offline_dir} is empty",
             hint="publish events and run `headrace run stream`, or check HEADRACE_HOME",
         )
-    events = _read(settings, project, model, sources, start_us=start_us, end_us=end_us, as_of_us=as_of_us, mode=mode)
+    span = {"start_us": start_us, "end_us": end_us, "as_of_us": as_of_us}
+    events, *others = _read(settings, project, model, sources, mode=mode, **span)
     return build_from_events(
         settings.datasets_dir,
         model,
@@ -75,6 +78,7 @@ def build_dataset(
         as_of_us=as_of_us,
         mode=mode,
         sources=sources,
+        others=others,
         tell=tell,
     )
 
@@ -89,6 +93,7 @@ def build_from_events(
     as_of_us: int,
     mode: Mode = "as_served",
     sources: dict[str, int] | None = None,
+    others: Sequence[pa.Table] = (),
     tell: Tell | None = None,
 ) -> DatasetManifest:
     """Build a training set from a table of events that carries the outcome; for files and experiments.
@@ -102,6 +107,7 @@ def build_from_events(
         as_of_us: knowledge time.
         mode: ``as_served`` or ``corrected``.
         sources: ``<topic>:<partition>`` -> last offset the events were read to.
+        others: events of each further stream, ``model.streams[1:]``.
         tell: told what is done.
 
     Raises:
@@ -121,7 +127,7 @@ def build_from_events(
             " was known at each of them. With mode 'corrected' they count from their own time on",
             stacklevel=2,
         )
-    rows = training_rows(model, events, start_us=start_us, end_us=end_us, as_of_us=as_of_us, mode=mode)
+    rows = training_rows(model, events, start_us=start_us, end_us=end_us, as_of_us=as_of_us, mode=mode, others=others)
     if not rows.num_rows:
         raise RejectedError(
             f"no event from {format_us(start_us)} to {format_us(end_us)} has a label known at {format_us(as_of_us)}",
@@ -166,8 +172,8 @@ def rebuild_dataset(settings: Settings, project: Project, manifest: DatasetManif
         raise RejectedError(f"data set {manifest.dataset_id} was built from a table, not from the offline log")
     mode: Mode = "as_served" if manifest.mode == "as_served" else "corrected"
     span = {"start_us": manifest.start_us, "end_us": manifest.end_us, "as_of_us": manifest.as_of_us}
-    events = _read(settings, project, model, manifest.sources, mode=mode, **span)
-    return content_hash(training_rows(model, events, mode=mode, **span), manifest.definitions)
+    events, *others = _read(settings, project, model, manifest.sources, mode=mode, **span)
+    return content_hash(training_rows(model, events, mode=mode, others=others, **span), manifest.definitions)
 
 
 def verify_dataset(settings: Settings, project: Project | None, dataset_id: str) -> DatasetManifest:
@@ -190,12 +196,6 @@ def verify_dataset(settings: Settings, project: Project | None, dataset_id: str)
     return manifest
 
 
-def definitions_of(model: Model) -> dict[str, str]:
-    """Name -> fingerprint of every view and request feature a model reads."""
-    views = {view.name: fingerprint(view) for view in model.views}
-    return views | {request.name: fingerprint(request) for request in model.requests}
-
-
 def _read(
     settings: Settings,
     project: Project,
@@ -206,18 +206,21 @@ def _read(
     end_us: int,
     as_of_us: int,
     mode: Mode,
-) -> pa.Table:
-    """Events a training set looks at, with their labels."""
+) -> list[pa.Table]:
+    """Events a training set looks at, with their labels, of each of the model's streams."""
     bounds = LogBounds(last_offsets=sources, labels_by_us=as_of_us if mode == "as_served" else None)
-    return read_events(
-        settings.offline_dir,
-        project,
-        model.events,
-        model.label,
-        start_us=start_us - reach_us(model),
-        end_us=end_us,
-        within=bounds,
-    )
+    return [
+        read_events(
+            settings.offline_dir,
+            project,
+            stream,
+            project.labels_of(stream),
+            start_us=first_needed_us(model, stream, start_us),
+            end_us=end_us,
+            within=bounds,
+        )
+        for stream in model.streams
+    ]
 
 
 def _silent(_: str) -> None:

@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import allocating_kernel, kernel
-from feature_store.kernels import I64, ID, SUMS, Shape, T, fill_values, upper_bound
+from feature_store.kernels import GRID, I64, ID, SUMS, Shape, T, edge_at, edge_passes, upper_bound
 from feature_store.plan import MAX_STATE_EVENTS, NEVER_US, NULL
 from feature_store.state_arrays import CHANGED, COUNT, DIRTY, EMITTED, START, USED, Slots
+from feature_store.window_kernels import fill_values, scratch_size
 
-__all__ = ["due_slots", "log_bounds", "state_bounds", "write_latest", "write_log", "write_state"]
+__all__ = ["due_slots", "log_bounds", "state_bounds", "write_base", "write_latest", "write_log", "write_state"]
 
 
 @allocating_kernel
@@ -48,17 +49,25 @@ def _log_start(slot: int, meta: I64) -> tuple[int, bool]:
 @kernel
 def log_bounds(due: I64, shape: Shape, slots: Slots, arena: I64, watermark_us: int) -> int:
     """Room for the log rows of all due keys: their change points, coinciding or not."""
-    meta, offsets = slots.meta, shape.offsets
+    meta, edges = slots.meta, shape.edges
     room = 0
     for slot in due:
         start, end = meta[slot, START], meta[slot, START] + meta[slot, COUNT]
         since, forced = _log_start(slot, meta)
         horizon = _horizon(slot, meta, arena, watermark_us)
         room += 1 if forced else 0
-        for d in range(offsets.size):
-            low = upper_bound(arena, start, end, since - offsets[d])
-            room += upper_bound(arena, low, end, horizon - offsets[d]) - low
+        for d in range(len(edges)):
+            low = upper_bound(arena, start, end, edge_at(edges, d, since))
+            room += upper_bound(arena, low, end, edge_at(edges, d, horizon)) - low
     return room
+
+
+@kernel
+def _most_events(due: I64, meta: I64) -> int:
+    most = 0
+    for slot in due:
+        most = max(most, meta[slot, COUNT])
+    return most
 
 
 @allocating_kernel
@@ -67,6 +76,7 @@ def write_log(
     shape: Shape,
     slots: Slots,
     arena: I64,
+    peaks: I64,
     watermark_us: int,
     key_row: I64,
     valid_from: I64,
@@ -74,36 +84,37 @@ def write_log(
     values: NDArray[np.float64],
 ) -> int:
     """One row for each change point since the log's last instant, and from DIRTY on again; returns the rows."""
-    meta, offsets, features, empty = slots.meta, shape.offsets, shape.features, shape.empty
-    at = np.empty(offsets.size, dtype=np.int64)
+    meta, edges, features, empty = slots.meta, shape.edges, shape.features, shape.empty
+    at = np.empty((1, len(edges)), dtype=np.int64)
+    scratch = np.empty((1, scratch_size(_most_events(due, meta), shape.needs_scratch)), dtype=np.int64)
     written = 0
     for row in range(due.size):
         slot = due[row]
-        end = meta[slot, START] + meta[slot, COUNT]
+        start, end = meta[slot, START], meta[slot, START] + meta[slot, COUNT]
         horizon = _horizon(slot, meta, arena, watermark_us)
         instant, said = _log_start(slot, meta)
-        for d in range(offsets.size):
-            at[d] = upper_bound(arena, meta[slot, START], end, instant - offsets[d])
+        for d in range(len(edges)):
+            at[0, d] = upper_bound(arena, start, end, edge_at(edges, d, instant))
         first = written
         while True:
             if said:
-                fill_values(features, empty, at, arena, values, written)
+                fill_values(features, empty, at, 0, arena, start, instant, peaks, scratch, values, written)
                 key_row[written], valid_from[written] = row, instant
                 if written > first:
                     valid_until[written - 1] = instant
                 written += 1
             following = NEVER_US
-            for d in range(offsets.size):
-                if at[d] < end:
-                    following = min(following, arena[at[d], T] + offsets[d])
+            for d in range(len(edges)):
+                if at[0, d] < end:
+                    following = min(following, edge_passes(edges, d, arena[at[0, d], T]))
             if following > horizon:
                 break
             instant, said = following, True
-            for d in range(offsets.size):
-                k = at[d]
-                while k < end and arena[k, T] + offsets[d] <= instant:
+            for d in range(len(edges)):
+                k, limit = at[0, d], edge_at(edges, d, instant)
+                while k < end and arena[k, T] <= limit:
                     k += 1
-                at[d] = k
+                at[0, d] = k
         if written > first:
             valid_until[written - 1] = following
     return written
@@ -129,6 +140,7 @@ def write_latest(
     shape: Shape,
     slots: Slots,
     arena: I64,
+    peaks: I64,
     watermark_us: int,
     oldest_us: int,
     valid_from: I64,
@@ -138,11 +150,14 @@ def write_latest(
     t: I64,
     ids: I64,
     inputs: I64,
+    base: I64,
 ) -> None:
     """The newest row of each due key with its live events; the keys are clean afterwards, older events forgotten."""
     meta, next_change = slots.meta, slots.next_change
-    offsets, features, empty, seen = shape.offsets, shape.features, shape.empty, shape.seen
-    at = np.empty(offsets.size, dtype=np.int64)
+    edges, features, empty, seen = shape.edges, shape.features, shape.empty, shape.seen
+    first_cell = shape.base
+    at = np.empty((1, len(edges)), dtype=np.int64)
+    scratch = np.empty((1, scratch_size(_most_events(due, meta), shape.needs_scratch)), dtype=np.int64)
     for row in range(due.size):
         slot = due[row]
         start, end = meta[slot, START], meta[slot, START] + meta[slot, COUNT]
@@ -151,19 +166,22 @@ def write_latest(
             live += 1
         # Reading the events in order first brings them into the cache for the searches.
         copy_events(arena, live, starts[row], starts[row + 1], seen, t, ids, inputs)
+        for c in range(base.shape[1]):
+            base[row, c] = arena[live, first_cell + c]
         horizon = _horizon(slot, meta, arena, watermark_us)
         since, forced = _log_start(slot, meta)
         changed = max(meta[slot, CHANGED], since) if forced else meta[slot, CHANGED]
         following = NEVER_US
-        limit = end
-        for d in range(offsets.size):
-            limit = upper_bound(arena, start, limit, horizon - offsets[d])
-            at[d] = limit
-            if limit > start:
-                changed = max(changed, arena[limit - 1, T] + offsets[d])
-            if limit < end:
-                following = min(following, arena[limit, T] + offsets[d])
-        fill_values(features, empty, at, arena, values, row)
+        below = end
+        for d in range(len(edges)):
+            # Of edges without a grid, which come first, each lies further back than the one before.
+            below = upper_bound(arena, start, below if edges[d, GRID] == 0 else end, edge_at(edges, d, horizon))
+            at[0, d] = below
+            if below > start:
+                changed = max(changed, edge_passes(edges, d, arena[below - 1, T]))
+            if below < end:
+                following = min(following, edge_passes(edges, d, arena[below, T]))
+        fill_values(features, empty, at, 0, arena, start, changed, peaks, scratch, values, row)
         valid_from[row] = changed
         valid_until[row] = following
         meta[slot, START], meta[slot, COUNT] = live, end - live
@@ -204,3 +222,12 @@ def write_state(due: I64, shape: Shape, slots: Slots, arena: I64, starts: I64, t
     meta, seen = slots.meta, shape.seen
     for row in range(due.size):
         copy_events(arena, meta[due[row], START], starts[row], starts[row + 1], seen, t, ids, inputs)
+
+
+@kernel
+def write_base(due: I64, shape: Shape, slots: Slots, arena: I64, base: I64) -> None:
+    """The lifetime cells of each slot before its events."""
+    meta, first_cell = slots.meta, shape.base
+    for row in range(due.size):
+        for c in range(base.shape[1]):
+            base[row, c] = arena[meta[due[row], START], first_cell + c]

@@ -7,12 +7,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_store.ids import event_ids64
+from feature_store.inputs import derive, fields_of
 from feature_store.kernels import I64
 from feature_store.offline_tables import ARRIVAL, LABEL_ARRIVAL
 from feature_store.plan import NEVER_US, NULL, ViewPlan
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_steps, read_times
 from headrace.errors import ConfigError
 from headrace.spec.streams import LabelledStream
+from headrace.spec.types import FieldType, String
 
 __all__ = ["EventColumns", "event_columns"]
 
@@ -46,6 +48,8 @@ def event_columns(plan: ViewPlan, table: pa.Table, *, what: str = "the events") 
     times_us = read_times(table, stream, what=what)
     inputs = np.empty((len(plan.inputs), len(times_us)), dtype=np.int64)
     known: I64 | None = None
+    schema = view.source.schema
+    fields = {name: _exact(table, name, schema[name], what) for name in fields_of(plan.inputs)}
     for i, entry in enumerate(plan.inputs):
         if entry.is_label and isinstance(view.source, LabelledStream):
             labels = view.source.labels
@@ -59,7 +63,7 @@ def event_columns(plan: ViewPlan, table: pa.Table, *, what: str = "the events") 
                 known = np.full_like(inputs, NULL)
                 known[i] = _arrivals(table[LABEL_ARRIVAL])
         else:
-            inputs[i] = read_steps(table, entry.column, view.source.schema[entry.column], what=what)
+            inputs[i] = derive(entry, fields, schema)
     return EventColumns(
         keys=read_field(table, view.entity, stream.schema[view.entity], what=what),
         times_us=times_us,
@@ -68,6 +72,10 @@ def event_columns(plan: ViewPlan, table: pa.Table, *, what: str = "the events") 
         arrival_us=_arrivals(table[ARRIVAL]) if ARRIVAL in table.column_names else None,
         input_arrival_us=known,
     )
+
+
+def _exact(table: pa.Table, name: str, kind: FieldType, what: str) -> NDArray[np.generic]:
+    return (read_field if isinstance(kind, String) else read_steps)(table, name, kind, what=what)
 
 
 def _arrivals(column: pa.ChunkedArray) -> I64:

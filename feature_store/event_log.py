@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store.log_bounds import LogBounds
-from feature_store.offline_log import LogKind, log_folder, read_segment, segments, segments_below
+from feature_store.log_reading import read_log
+from feature_store.offline_log import LogKind, log_folder, read_segment, segments
 from feature_store.offline_tables import (
     ARRIVAL,
     LABEL_ARRIVAL,
@@ -88,9 +89,7 @@ def read_labels(offline_dir: Path, project: Project, labels: LabelStream, within
 def _read(
     offline_dir: Path, project: Project, kind: LogKind, topic: str, schema: pa.Schema, within: LogBounds | None
 ) -> pa.Table:
-    folder = log_folder(offline_dir, project.name, kind, topic)
-    tables = [read_segment(segment.path, schema.names).cast(schema) for segment in segments_below(folder)]
-    table = pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
+    table = read_log(log_folder(offline_dir, project.name, kind, topic), schema)
     return table if within is None else within.keep(table, kind, topic)
 
 

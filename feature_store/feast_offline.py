@@ -30,6 +30,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 
+from feature_store.offline_log import segments_below
 from headrace.errors import RejectedError
 
 __all__ = ["HeadraceOfflineStore", "HeadraceOfflineStoreConfig"]
@@ -167,7 +168,7 @@ def _join(connection: Any, view: FeatureView, features: Sequence[str]) -> pa.Tab
     files = _files(Path(source.path))
     if not files:
         types = {field.name: field.dtype.to_value_type().name for field in view.features}
-        nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64()}
+        nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE_LIST": pa.list_(pa.float64())}
         rows = connection.execute("SELECT count(*) FROM spine").fetchone()[0]
         return pa.table({name: pa.nulls(rows, nulls.get(types[name], pa.null())) for name in features})
     mapping = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
@@ -198,9 +199,11 @@ def _join(connection: Any, view: FeatureView, features: Sequence[str]) -> pa.Tab
 
 
 def _files(path: Path) -> list[str]:
-    """Parquet files of a source; unfinished ones begin with a dot."""
+    """Parquet files of a source that count; unfinished ones begin with a dot."""
     if path.is_file():
         return [str(path)]
+    if log := segments_below(path):
+        return [str(segment.path) for segment in log]
     return sorted(str(file) for file in path.rglob("*.parquet") if not file.name.startswith("."))
 
 

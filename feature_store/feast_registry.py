@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from feast import Entity, FeatureService, FeatureStore, Field, FileSource, RepoConfig, ValueType
 from feast import FeatureView as FeastView
 from feast.data_format import ParquetFormat
+from feast.types import Array
 from feast.types import Float64 as FeastFloat64
 from feast.types import Int64 as FeastInt64
 from feast.types import String as FeastString
@@ -24,7 +25,7 @@ from feature_store.offline_log import log_folder
 from feature_store.offline_tables import CREATED, EVENT_TIMESTAMP
 from headrace.config import Settings
 from headrace.errors import ConfigError, DefinitionError
-from headrace.spec.features import FeatureView
+from headrace.spec.features import Feature, FeatureView
 from headrace.spec.model import Model
 from headrace.spec.project import Project, fingerprint
 from headrace.spec.types import Int64, String
@@ -121,10 +122,7 @@ class FeastRegistry:
     def _view(self, view: FeatureView, entity: Entity) -> FeastView:
         path = log_folder(self._settings.offline_dir, self._project.name, "features", view.name)
         key = FeastString if isinstance(view.source.schema[view.entity], String) else FeastInt64
-        values = [
-            Field(name=feature.name, dtype=FeastInt64 if feature.value_type is Int64 else FeastFloat64)
-            for feature in view.features
-        ]
+        values = [Field(name=feature.name, dtype=_feast_type(feature)) for feature in view.features]
         return FeastView(
             name=view.name,
             entities=[entity],
@@ -140,6 +138,11 @@ class FeastRegistry:
             online=True,
             tags={_DEFINITION: fingerprint(view, str(path), _LAYOUT)},
         )
+
+
+def _feast_type(feature: Feature) -> Any:
+    number = FeastInt64 if feature.value_type is Int64 else FeastFloat64
+    return Array(number) if feature.is_list else number
 
 
 def _entities(project: Project) -> dict[str, Entity]:

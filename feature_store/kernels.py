@@ -2,11 +2,13 @@
 
 A history has a row for each event of a key, by (time, id), and one more:
 
-    T          ID         SUMS ..                          then
-    time       event id   exact sum of each input over     number of non-null values of each
-                          the events before this row       nullable input before this row
+    T          ID         SUMS ..                   then                          then
+    time       event id   exact sum of each input   number of non-null values     cells of each lifetime feature
+                          over the events before    of each nullable input        (fold_kernels) over the events
+                          this row (mod 2^64)       before this row               before this row
 
-so a window between two rows is two differences, whatever its length, and any order of adding gives the same bits.
+so a sum over a window is the difference of two rows, whatever its length, and any order of adding gives the same bits.
+What has no inverse walks the window's events (:mod:`feature_store.window_kernels`).
 
 Inside loops kernels index plain arrays only: taking a row as a view, or a field out of a tuple, costs an atomic
 count of references each time.
@@ -17,44 +19,62 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.kernel_cache import allocating_kernel, kernel
-from feature_store.plan import COUNT, NEVER_US, NULL, SUM, ViewPlan
+from feature_store.fold_kernels import add, cells_of, kind_code, start
+from feature_store.kernel_cache import kernel
+from feature_store.plan import NULL, ViewPlan
 
 __all__ = [
+    "GRID",
     "I64",
     "ID",
     "SUMS",
     "Shape",
     "T",
-    "evaluate_states",
-    "fill_values",
-    "kernel",
+    "begin",
+    "edge_at",
+    "edge_passes",
     "mix64",
+    "present",
+    "put",
+    "refold",
     "shape_of",
     "upper_bound",
-    "value_of",
 ]
 
 I64 = NDArray[np.int64]
 
 T, ID, SUMS = 0, 1, 2
 """Columns of a history."""
-KIND, TOTAL, SEEN, ENTER, LEAVE, SCALE = range(6)
-"""Columns of Shape.features; TOTAL and SEEN are columns of a history."""
+(
+    KIND, INPUT, TOTAL, SEEN, ENTER, LEAVE, PAUSE, GAP, SCALE, SLOT, K, FOLD, RANK_OF, RANK_IN, HALF_LIFE, DELAY,
+) = range(16)  # fmt: skip
+"""Columns of Shape.features; TOTAL, SEEN and FOLD are columns of a history, ENTER, LEAVE and PAUSE rows of edges."""
+SHIFT, GRID, BACK = range(3)
+"""Columns of Shape.edges, see headrace.spec.windows.Edge."""
 
 
 class Shape(NamedTuple):
     """A plan as kernels need it."""
 
     features: I64
-    """(F, 6) SEEN is -1 for an input that is never null: the number of events serves."""
+    """(F, 16) TOTAL is -1 without an input; SEEN for one that is never null: the number of events serves; LEAVE and
+    FOLD as ViewPlan says, PAUSE without a session; a quantile's rank is RANK_OF / RANK_IN."""
     empty: NDArray[np.float64]
-    offsets: I64
-    """(D,) rising; ENTER and LEAVE are positions in it."""
+    """(F,) value when nothing is in the window; NaN is null."""
+    edges: I64
+    """(D, 3) as in ViewPlan."""
     seen: I64
     """(I,) column of each input's count of non-null values; -1 without."""
+    folds: I64
+    """(L,) rows of the features whose cells the history keeps."""
+    base: int
+    """First column of cells in a history."""
     width: int
     """Columns of a history."""
+    cells: int
+    """W, numbers in a row."""
+    needs_scratch: int
+    """Whether some feature sorts or counts the values of its window: memory in proportion to it."""
 
 
 def shape_of(plan: ViewPlan) -> Shape:
@@ -62,18 +82,35 @@ def shape_of(plan: ViewPlan) -> Shape:
     inputs, nullable = len(plan.inputs), plan.nullable
     seen = np.full(inputs, -1, dtype=np.int64)
     seen[nullable] = SUMS + inputs + np.arange(int(nullable.sum()))
-    features = np.empty((len(plan.kind), 6), dtype=np.int64)
-    features[:, KIND] = plan.kind
-    features[:, TOTAL] = np.where(plan.input_index >= 0, SUMS + plan.input_index, -1)
-    features[:, SEEN] = [seen[i] if i >= 0 else -1 for i in plan.input_index.tolist()]
-    features[:, ENTER], features[:, LEAVE] = plan.enter_at, plan.leave_at
-    features[:, SCALE] = plan.scale
+    base = width = SUMS + inputs + int(nullable.sum())
+    features = np.full((len(plan.features), 16), -1, dtype=np.int64)
+    folds = []
+    for f, entry in enumerate(plan.features):
+        of, i = entry.feature.aggregation, entry.input_index
+        line = features[f]
+        line[KIND], line[INPUT], line[K] = kind_code(of.kind), i, of.k
+        if i >= 0:
+            line[TOTAL], line[SEEN] = SUMS + i, seen[i]
+        line[ENTER], line[LEAVE], line[PAUSE] = entry.enter_at, entry.leave_at, entry.pause_at
+        line[GAP], line[SLOT] = entry.feature.window.gap_us, entry.slot
+        line[SCALE] = plan.inputs[i].scale if i >= 0 else 1
+        line[RANK_OF], line[RANK_IN] = of.rank.numerator, of.rank.denominator
+        line[HALF_LIFE], line[DELAY] = of.half_life_us, entry.feature.delay_us
+        if entry.leave_at < 0:
+            folds.append(f)
+            line[FOLD] = width
+            width += int(cells_of(line[KIND], of.k))
+    empty = [np.nan if entry.feature.empty is None else entry.feature.empty for entry in plan.features]
     return Shape(
         features=features,
-        empty=plan.empty,
-        offsets=plan.offsets,
+        empty=np.array(empty, dtype=np.float64),
+        edges=np.array([(edge.shift_us, edge.grid_us, edge.back_us) for edge in plan.edges], dtype=np.int64),
         seen=seen,
-        width=SUMS + inputs + int(nullable.sum()),
+        folds=np.array(folds, dtype=np.int64),
+        base=base,
+        width=width,
+        cells=plan.width,
+        needs_scratch=int(any(entry.feature.kind in ("distinct", "quantile", "top_k") for entry in plan.features)),
     )
 
 
@@ -84,6 +121,25 @@ def mix64(value: int) -> np.int64:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.int64((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(1))
+
+
+@kernel
+def edge_at(edges: I64, d: int, q: int) -> int:
+    """``Edge.at``: events at or before it have passed."""
+    shifted: int = q - edges[d, SHIFT]
+    grid = edges[d, GRID]
+    if grid == 0:
+        return shifted
+    return int(shifted // grid * grid - edges[d, BACK])
+
+
+@kernel
+def edge_passes(edges: I64, d: int, t: int) -> int:
+    """``Edge.passes``: the first instant at which an event at ``t`` has passed."""
+    grid = edges[d, GRID]
+    if grid == 0:
+        return int(t + edges[d, SHIFT])
+    return int((t + edges[d, BACK] + grid - 1) // grid * grid + edges[d, SHIFT])
 
 
 @kernel
@@ -101,105 +157,47 @@ def upper_bound(history: I64, start: int, end: int, limit: int) -> int:
 
 
 @kernel
-def value_of(kind: int, events: int, seen: int, total: int, scale: int, empty: float) -> float:
-    """The value of a window: one division, so every engine gets the same bits."""
-    if kind == COUNT:
-        return float(events)
-    if seen == 0:
-        return empty
-    if kind == SUM:
-        return float(total) / float(scale)
-    return float(total) / float(seen * scale)
+def present(history: I64, row: int, seen: int) -> bool:
+    """Whether the event of a row has a value, given the column that counts them."""
+    return bool(seen < 0 or history[row + 1, seen] != history[row, seen])
 
 
 @kernel
-def fill_values(
-    features: I64, empty: NDArray[np.float64], at: I64, history: I64, values: NDArray[np.float64], row: int
+def begin(history: I64, row: int, features: I64, folds: I64) -> None:
+    """The row before any event: sums of nothing."""
+    for column in range(SUMS, history.shape[1]):
+        history[row, column] = 0
+    for place in range(folds.size):
+        f = folds[place]
+        start(features[f, KIND], features[f, K], history, row, features[f, FOLD])
+
+
+@kernel
+def refold(history: I64, row: int, features: I64, folds: I64) -> None:
+    """The lifetime cells behind an event, from those before it."""
+    for place in range(folds.size):
+        f = folds[place]
+        kind, k, column = features[f, KIND], features[f, K], features[f, FOLD]
+        for c in range(column, column + cells_of(kind, k)):
+            history[row + 1, c] = history[row, c]
+        total = features[f, TOTAL]
+        if total < 0:
+            add(kind, k, features[f, HALF_LIFE], history, row + 1, column, 1, history[row, T])
+        elif present(history, row, features[f, SEEN]):
+            x = history[row + 1, total] - history[row, total]
+            add(kind, k, features[f, HALF_LIFE], history, row + 1, column, x, history[row, T])
+
+
+@kernel
+def put(
+    history: I64, row: int, t: int, event_id: int, inputs: I64, event: int, seen: I64, features: I64, folds: I64
 ) -> None:
-    """Write one row of values.
-
-    Args:
-        features, empty: of the Shape.
-        at: (D,) row of the first event above ``q - offset``, for each offset of the plan.
-        history: the key's events.
-        values: (n, F).
-        row: which of the n.
-    """
-    for f in range(features.shape[0]):
-        low, high = at[features[f, LEAVE]], at[features[f, ENTER]]
-        present, amount = high - low, 0
-        column = features[f, TOTAL]
-        if column >= 0:
-            amount = history[high, column] - history[low, column]
-            seen = features[f, SEEN]
-            if seen >= 0:
-                present = history[high, seen] - history[low, seen]
-        values[row, f] = value_of(features[f, KIND], high - low, present, amount, features[f, SCALE], empty[f])
-
-
-@kernel
-def put(history: I64, row: int, t: int, event_id: int, inputs: I64, event: int, seen: I64) -> None:
-    """Write the event ``inputs[:, event]`` into ``row``, and the running sums behind it into the next row."""
+    """Write the event ``inputs[:, event]`` into ``row``, and what is before the next one into the next row."""
     history[row, T], history[row, ID] = t, event_id
     for i in range(inputs.shape[0]):
         value = inputs[i, event]
         history[row + 1, SUMS + i] = history[row, SUMS + i] + (0 if value == NULL else value)
         if seen[i] >= 0:
             history[row + 1, seen[i]] = history[row, seen[i]] + (0 if value == NULL else 1)
-
-
-@allocating_kernel
-def evaluate_states(
-    shape: Shape,
-    start: I64,
-    t: I64,
-    ids: I64,
-    inputs: I64,
-    at_us: I64,
-    has_own: NDArray[np.bool_],
-    own_t: I64,
-    own_id: I64,
-    own_inputs: I64,
-    values: NDArray[np.float64],
-    valid_from: I64,
-    valid_until: I64,
-    own_state: NDArray[np.int8],
-) -> None:
-    """Rows from the events that travel with them, each at its own instant and with its own event merged in.
-
-    An own event whose id is among the events already is not counted twice (own_state 1); otherwise it is put in
-    its place (own_state 2). valid_from is NULL when nothing has happened up to the instant.
-    """
-    features, empty, offsets, seen = shape.features, shape.empty, shape.offsets, shape.seen
-    longest = 0
-    for row in range(at_us.size):
-        longest = max(longest, start[row + 1] - start[row])
-    history = np.zeros((longest + 2, shape.width), dtype=np.int64)
-    at = np.empty(offsets.size, dtype=np.int64)
-    for row in range(at_us.size):
-        first, last = start[row], start[row + 1]
-        merge = has_own[row]
-        if merge:
-            for k in range(first, last):
-                if ids[k] == own_id[row]:
-                    merge = False
-            own_state[row] = 2 if merge else 1
-        n = 0
-        for k in range(first, last + 1):
-            if merge and (k == last or own_t[row] < t[k] or (own_t[row] == t[k] and own_id[row] < ids[k])):
-                put(history, n, own_t[row], own_id[row], own_inputs, row, seen)
-                n += 1
-                merge = False
-            if k < last:
-                put(history, n, t[k], ids[k], inputs, k, seen)
-                n += 1
-        changed, following = NULL, NEVER_US
-        for d in range(offsets.size):
-            at[d] = upper_bound(history, 0, n, at_us[row] - offsets[d])
-            if at[d] > 0:
-                changed = max(changed, history[at[d] - 1, T] + offsets[d])
-            if at[d] < n:
-                following = min(following, history[at[d], T] + offsets[d])
-        fill_values(features, empty, at, history, values, row)
-        valid_from[row] = changed
-        valid_until[row] = following
+    if folds.size > 0:
+        refold(history, row, features, folds)

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store.offline_log import LogKind, end_offset, log_folder
+from feature_store.offline_log import LogKind, end_offset, log_folder, segments
 from feature_store.offline_tables import ARRIVAL, OFFSET, PARTITION, TIMESTAMP
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 
-__all__ = ["LogBounds", "bounds_now"]
+__all__ = ["LogBounds", "bounds_now", "committed_below"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +50,11 @@ def bounds_now(offline_dir: Path, project: Project, stream: EventStream, labels:
             if end:
                 found[f"{topic}:{folder.name.partition('=')[2]}"] = end - 1
     return found
+
+
+def committed_below(folder: Path) -> int:
+    """Offset below which one partition of an event or label log is committed, so that no restart takes it back.
+
+    The newest segment may not be: it is written, then its offset is committed, and only then the next one follows.
+    """
+    return max((segment.first for segment in segments(folder)), default=0)

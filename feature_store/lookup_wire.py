@@ -65,8 +65,10 @@ class LookupWire:
                     numbers.append(number)
         rows: list[dict[str, ViewRow]] = [{} for _ in requests]
         for view, (stored, numbers) in asked.items():
-            at_us, own = [requests[i].at_us for i in numbers], [requests[i].own for i in numbers]
-            for number, row in zip(numbers, self._decoders[view].decode(stored, at_us, own), strict=True):
+            decoder = self._decoders[view]
+            stream = decoder.plan.view.events.name
+            at_us, own = [_instant(requests[i]) for i in numbers], [_own(requests[i], stream) for i in numbers]
+            for number, row in zip(numbers, decoder.decode(stored, at_us, own), strict=True):
                 rows[number][view] = row
         return rows
 
@@ -92,6 +94,15 @@ class LookupWire:
                 for entity, views in by_entity.items()
             }
         return layout
+
+
+def _instant(request: LookupRequest) -> int | None:
+    return request.own.time_us if request.at_us is None and request.own is not None else request.at_us
+
+
+def _own(request: LookupRequest, stream: str) -> OwnEvent | None:
+    """The own event, for views of its stream."""
+    return request.own if request.own is not None and request.own.stream in (None, stream) else None
 
 
 def _key_bytes(entity: str, key: object, *, text: bool) -> bytes:

@@ -6,13 +6,17 @@
 
 A segment appears whole or not at all and is never changed. A writer that starts again removes what lies beyond the
 offset it restarts from (:func:`drop_from`) and writes it anew.
+
+**A file counts unless another one covers it**, that is, its offsets lie within those of a larger file of the folder.
+Compaction (:mod:`feature_store.compaction`) puts a large file beside the small ones it was made of and then removes
+those; with this rule every listing is either the old files or the new one. Layout for other readers: docs/offline.md.
 """
 
 import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +29,18 @@ from headrace.errors import HeadraceError, IntegrityError
 __all__ = [
     "LogKind",
     "Segment",
+    "covered",
     "drop_from",
     "end_offset",
+    "list_files",
     "log_folder",
     "read_segment",
     "segment_path",
     "segments",
     "segments_below",
+    "sync_folder",
+    "unwritable",
+    "write_parquet",
     "write_segment",
 ]
 
@@ -73,7 +82,13 @@ def segment_path(folder: Path, first: int, last: int) -> Path:
 
 
 def write_segment(
-    table: pa.Table, folder: Path, first: int, last: int, metadata: Mapping[str, str] | None = None
+    table: pa.Table,
+    folder: Path,
+    first: int,
+    last: int,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    row_group_rows: int | None = None,
 ) -> Path:
     """Write one segment so that it survives a crash of the machine once this returns.
 
@@ -83,6 +98,7 @@ def write_segment(
         first: first offset it covers.
         last: last offset it covers, included.
         metadata: kept in the file's footer beside what the schema already carries.
+        row_group_rows: see :func:`write_parquet`.
 
     Raises:
         HeadraceError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -94,17 +110,28 @@ def write_segment(
         table = table.replace_schema_metadata(footer)
     try:
         _make_folder(folder)
-        with unfinished.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", **_encodings(table.schema))
-            file.flush()
-            os.fsync(file.fileno())
+        write_parquet(table, unfinished, row_group_rows=row_group_rows)
         unfinished.replace(target)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise _unwritable(target, error) from error
+        raise unwritable(target, error) from error
     return target
+
+
+def write_parquet(table: pa.Table, path: Path, *, row_group_rows: int | None = None) -> None:
+    """Write rows in the log's encodings and put them on the disk; the file's name is not.
+
+    Args:
+        table: the rows.
+        path: the file, replaced when it exists.
+        row_group_rows: rows of a group, which a reader can pass over as one; pyarrow's choice when absent.
+    """
+    with path.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=row_group_rows, **_encodings(table.schema))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _encodings(schema: pa.Schema) -> dict[str, Any]:
@@ -134,19 +161,38 @@ def read_segment(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def segments(folder: Path) -> list[Segment]:
-    """Segments of one partition folder in offset order; empty when the folder is absent."""
-    return sorted(_parse(folder), key=lambda segment: segment.first)
+    """Segments of one partition folder that count, in offset order; empty when the folder is absent."""
+    listed = list_files(folder)
+    # A listing made while files are swapped may lack both the new one and an old one. The next one has the new one,
+    # so two equal ones in a row are right.
+    while (again := list_files(folder)) != listed:
+        listed = again
+    hidden = set(covered(listed))
+    return [segment for segment in listed if segment not in hidden]
+
+
+def covered(files: Iterable[Segment]) -> list[Segment]:
+    """Those of one folder that do not count, because the offsets of another one include theirs."""
+    found, largest = [], None
+    # Of files with the same start the largest comes first, so whoever covers a file has been seen before it.
+    for segment in sorted(files, key=lambda segment: (segment.first, -segment.last)):
+        if largest is not None and segment.last <= largest.last:
+            found.append(segment)
+        else:
+            largest = segment
+    return found
 
 
 def segments_below(folder: Path) -> list[Segment]:
     """Segments of every partition of a log, by partition number and offset."""
-    partitions = sorted(folder.glob("partition=*"), key=lambda path: int(path.name.partition("=")[2]))
-    return [segment for partition in partitions for segment in segments(partition)]
+    numbered = {path: path.name.partition("=")[2] for path in folder.glob("partition=*")}
+    partitions = sorted((int(number), path) for path, number in numbered.items() if number.isdigit())
+    return [segment for _, path in partitions for segment in segments(path)]
 
 
 def end_offset(folder: Path) -> int:
     """The offset after the newest one on disk; 0 for an empty folder."""
-    return max((segment.last + 1 for segment in _parse(folder)), default=0)
+    return max((segment.last + 1 for segment in list_files(folder)), default=0)
 
 
 def drop_from(folder: Path, first_offset: int) -> int:
@@ -158,7 +204,7 @@ def drop_from(folder: Path, first_offset: int) -> int:
     Raises:
         IntegrityError: a segment holds offsets on both sides, so that the log and the snapshot do not belong together.
     """
-    beyond = [segment for segment in segments(folder) if segment.last >= first_offset]
+    beyond = [segment for segment in list_files(folder) if segment.last >= first_offset]
     for segment in beyond:
         if segment.first < first_offset:
             raise IntegrityError(
@@ -172,14 +218,19 @@ def drop_from(folder: Path, first_offset: int) -> int:
     # Newest first: a crash in the middle leaves a log without a hole.
     for segment in reversed(beyond):
         segment.path.unlink(missing_ok=True)
-    _sync_folder(folder)
+    sync_folder(folder)
     return len(beyond)
 
 
-def _parse(folder: Path) -> Iterator[Segment]:
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
+def list_files(folder: Path) -> list[Segment]:
+    """Every segment file of a partition folder in offset order, whether it counts or not."""
+    return sorted(
+        _parse(folder.iterdir() if folder.is_dir() else ()), key=lambda segment: (segment.first, segment.last)
+    )
+
+
+def _parse(paths: Iterable[Path]) -> Iterator[Segment]:
+    for path in paths:
         match = _NAME.fullmatch(path.name)
         if match:
             yield Segment(path=path, first=int(match[1]), last=int(match[2]))
@@ -190,10 +241,11 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -201,7 +253,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _unwritable(target: Path, error: OSError) -> HeadraceError:
+def unwritable(target: Path, error: OSError) -> HeadraceError:
+    """What to raise when a segment cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HeadraceError(
             f"the disk of {target.parent} is full; segment {target.name} was not written",

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_store.plan import NEVER_US, ViewPlan
+from feature_store.row_values import arrow_type, value_arrays
 from feature_store.rows import RowBatch
 from headrace.spec.features import FeatureView
 from headrace.spec.streams import EventStream, LabelStream
@@ -60,7 +61,7 @@ def feature_schema(view: FeatureView) -> pa.Schema:
     longer do (null: they hold until an event comes). Of rows with equal key and ``event_timestamp`` the one with the
     newest ``created_timestamp`` counts. ``version`` is the offset in the keyed log.
     """
-    values = [pa.field(f.name, pa.int64() if f.value_type is Int64 else pa.float64()) for f in view.features]
+    values = [pa.field(feature.name, arrow_type(feature)) for feature in view.features]
     return pa.schema(
         [
             pa.field(view.entity, _arrow_type(view.source.schema[view.entity])),
@@ -84,17 +85,12 @@ def feature_table(plan: ViewPlan, rows: RowBatch, *, created_us: int, version: i
     """
     schema = feature_schema(plan.view)
     n = len(rows)
-    values = []
-    for f, whole in enumerate(plan.is_int):
-        null = np.isnan(rows.values[:, f])
-        column = np.where(null, 0.0, rows.values[:, f])
-        values.append(pa.array(column.astype(np.int64) if whole else column, mask=null))
     ends = pa.array(rows.valid_until_us, pa.int64(), mask=rows.valid_until_us == NEVER_US)
     columns = [
         pa.array(rows.keys, schema.field(0).type),
         pa.array(rows.valid_from_us, pa.int64()).cast(TIMESTAMP),
         pa.array(np.full(n, created_us), pa.int64()).cast(TIMESTAMP),
-        *values,
+        *value_arrays(plan, rows.values),
         ends.cast(TIMESTAMP),
         pa.array(np.full(n, version), pa.int64()),
     ]

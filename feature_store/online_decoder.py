@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import allocating_kernel, kernel
-from feature_store.kernels import I64, evaluate_states, shape_of
+from feature_store.kernels import I64, begin, shape_of
 from feature_store.online_layout import HEADER_WORDS, ROW_FORMAT, WITHOUT_STATE
 from feature_store.own_event import OwnEvent, OwnEventReader
 from feature_store.plan import NEVER_US, NULL, ViewPlan
+from feature_store.row_values import Value, value_lists
+from feature_store.state_kernels import evaluate_states
 from headrace.errors import IntegrityError
 
 __all__ = ["EXPIRED", "NOT_FOUND", "PRESENT", "STALE", "RowDecoder", "ViewRow"]
@@ -51,7 +53,7 @@ class ViewRow:
     view: str
     status: str
     """PRESENT, NOT_FOUND, EXPIRED or STALE."""
-    values: dict[str, float | int | None]
+    values: dict[str, Value]
     """By feature name."""
     event_time_us: int | None = None
     """Instant from which the values hold (``valid_from``)."""
@@ -74,7 +76,8 @@ class RowDecoder:
         self._definition = int(plan.version, 16)
         self._own = OwnEventReader(plan)
         self._names = plan.feature_names
-        self._nothing: dict[str, float | int | None] = dict.fromkeys(self._names)
+        self._nothing: dict[str, Value] = dict.fromkeys(self._names)
+        self._base = self._shape.width - self._shape.base
         self._ttl_us = NEVER_US if plan.view.ttl_us is None else plan.view.ttl_us
         self.decode([None], [0], [None])  # so that the kernels are loaded before the first request waits for them
 
@@ -94,7 +97,7 @@ class RowDecoder:
         """
         n = len(stored)
         instants = [event.time_us if at is None and event else at for at, event in zip(at_us, own, strict=True)]
-        kind, head, values, start, times, ids, inputs = self._unpack(stored)
+        kind, head, values, start, base, times, ids, inputs = self._unpack(stored)
         own_t, own_id, own_inputs = self._own.columns(own)
         q = np.array([instant or 0 for instant in instants], np.int64)
         has_own = np.array([event is not None for event in own], np.bool_)
@@ -103,31 +106,38 @@ class RowDecoder:
         asked = np.array([instant is not None for instant in instants], np.bool_)
         if asked.any():
             evaluate_states(
-                self._shape, start, times, ids, inputs, q, has_own, own_t, own_id, own_inputs,
+                self._shape, start, times, ids, inputs, base, q, has_own, own_t, own_id, own_inputs,
                 fresh, fresh_from, fresh_until, own_state,
             )  # fmt: skip
         _judge(
-            kind, asked, q, has_own, self._ttl_us, self.plan.lateness_us, fresh, fresh_from, fresh_until,
-            head, values, own_state, status,
+            kind, asked, q, has_own, self._ttl_us, self.plan.lateness_us, self.plan.is_continuous,
+            fresh, fresh_from, fresh_until, head, values, own_state, status,
         )  # fmt: skip
         return self._rows(kind, status, own_state, head, values)
 
     def _unpack(
         self, stored: Sequence[bytes | None]
-    ) -> tuple[NDArray[np.int8], I64, NDArray[np.float64], I64, I64, I64, I64]:
+    ) -> tuple[NDArray[np.int8], I64, NDArray[np.float64], I64, I64, I64, I64, I64]:
         words = np.frombuffer(b"".join([data for data in stored if data]), np.uint8)
         ends = np.cumsum([len(data) if data else 0 for data in stored], dtype=np.int64)
-        features, inputs = len(self._names), len(self.plan.inputs)
+        cells, inputs = self.plan.width, len(self.plan.inputs)
         kind, start = np.empty(len(stored), np.int8), np.zeros(len(stored) + 1, np.int64)
         whole = words[: len(words) & ~7].view(np.int64)
-        if _locate(whole, ends, features, inputs, self._definition, kind, start) >= 0:
+        if _locate(whole, ends, cells, inputs, self._base, self._definition, kind, start) >= 0:
             raise IntegrityError(
                 f"a row of view {self.plan.view.name!r} online is cut off or not of format {ROW_FORMAT}",
                 hint="upgrade this process, or find out what else writes this view",
             )
-        head, values = np.zeros((len(stored), HEADER_WORDS), np.int64), np.full((len(stored), features), np.nan)
-        times, ids, columns = _extract(whole, ends, kind, start, inputs, head, values)
-        return kind, head, values, start, times, ids, columns
+        head, values = np.zeros((len(stored), HEADER_WORDS), np.int64), np.full((len(stored), cells), np.nan)
+        base = self._nothing_yet(len(stored))
+        times, ids, columns = _extract(whole, ends, kind, start, inputs, head, values, base)
+        return kind, head, values, start, base, times, ids, columns
+
+    def _nothing_yet(self, rows: int) -> I64:
+        """Lifetime cells of keys without events."""
+        history = np.empty((1, self._shape.width), np.int64)
+        begin(history, 0, self._shape.features, self._shape.folds)
+        return np.repeat(history[:, self._shape.base :], rows, axis=0)
 
     def _rows(
         self,
@@ -137,14 +147,9 @@ class RowDecoder:
         head: I64,
         values: NDArray[np.float64],
     ) -> list[ViewRow]:
-        numbers = values.astype(object)
-        null = np.isnan(values)
-        whole = self.plan.is_int
-        numbers[:, whole] = np.where(null[:, whole], 0.0, values[:, whole]).astype(np.int64)
-        numbers[null] = None
         view, names = self.plan.view.name, self._names
         rows = []
-        columns = (kind.tolist(), status.tolist(), own_state.tolist(), head.tolist(), numbers.tolist())
+        columns = (kind.tolist(), status.tolist(), own_state.tolist(), head.tolist(), value_lists(self.plan, values))
         for source, code, own_code, line, row in zip(*columns, strict=True):
             if code == _NOT_FOUND:
                 rows.append(ViewRow(view=view, status=NOT_FOUND, values=self._nothing.copy()))
@@ -167,7 +172,7 @@ class RowDecoder:
 
 @kernel
 def _locate(
-    words: I64, ends: I64, features: int, inputs: int, definition: int, kind: NDArray[np.int8], start: I64
+    words: I64, ends: I64, cells: int, inputs: int, base: int, definition: int, kind: NDArray[np.int8], start: I64
 ) -> int:
     """Tell the kinds of rows and where the events of each will lie; returns a damaged row's number, or -1."""
     low = 0
@@ -186,8 +191,8 @@ def _locate(
             if words[low // 8 + 1] != definition:
                 kind[row] = _FOREIGN
             else:
-                state = size - HEADER_WORDS - features
-                if (first >> 16) & 0xFFFF != features or state < 0:
+                state = size - HEADER_WORDS - cells
+                if (first >> 16) & 0xFFFF != cells or state < 0:
                     return row
                 if (first >> 8) & WITHOUT_STATE:
                     kind[row] = _BARE
@@ -195,8 +200,11 @@ def _locate(
                         return row
                 else:
                     kind[row] = _MOVABLE
+                    state -= base
                     events = state // (2 + inputs)
-                    if (first >> 32) & 0xFFFF != inputs or state % (2 + inputs) != 0:
+                    if state < 0 or (first >> 32) & 0xFFFF != inputs or state % (2 + inputs) != 0:
+                        return row
+                    if (first >> 48) & 0xFFFF != base:
                         return row
         start[row + 1] = start[row] + events
         low = high
@@ -205,20 +213,31 @@ def _locate(
 
 @allocating_kernel
 def _extract(
-    words: I64, ends: I64, kind: NDArray[np.int8], start: I64, inputs: int, head: I64, values: NDArray[np.float64]
+    words: I64,
+    ends: I64,
+    kind: NDArray[np.int8],
+    start: I64,
+    inputs: int,
+    head: I64,
+    values: NDArray[np.float64],
+    base: I64,
 ) -> tuple[I64, I64, I64]:
     """Copy headers and values, and the events of all rows one after another."""
     total = start[-1]
     times, ids, columns = np.empty(total, np.int64), np.empty(total, np.int64), np.empty((inputs, total), np.int64)
-    features = values.shape[1]
+    cells = values.shape[1]
     decimals = words.view(np.float64)
     low = 0
     for row in range(ends.size):
         if kind[row] >= _BARE:
             at = low // 8
             head[row] = words[at : at + HEADER_WORDS]
-            values[row] = decimals[at + HEADER_WORDS : at + HEADER_WORDS + features]
-            at += HEADER_WORDS + features
+            values[row] = decimals[at + HEADER_WORDS : at + HEADER_WORDS + cells]
+            at += HEADER_WORDS + cells
+            if kind[row] == _MOVABLE:
+                for c in range(base.shape[1]):
+                    base[row, c] = words[at + c]
+                at += base.shape[1]
             first, last = start[row], start[row + 1]
             n = last - first
             times[first:last] = words[at : at + n]
@@ -237,6 +256,7 @@ def _judge(
     has_own: NDArray[np.bool_],
     ttl_us: int,
     lateness_us: int,
+    is_continuous: bool,
     fresh: NDArray[np.float64],
     fresh_from: I64,
     fresh_until: I64,
@@ -265,7 +285,7 @@ def _judge(
             own_state[row] = 0
             if kind[row] < _BARE:
                 status[row] = _NOT_FOUND
-            elif not has_own[row] and stored_from <= q[row] < stored_until:
+            elif not has_own[row] and stored_from <= q[row] < (stored_from + 1 if is_continuous else stored_until):
                 status[row] = _PRESENT
             else:
                 status[row] = _STALE

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import kernel
+from feature_store.kernels import shape_of
 from feature_store.online_layout import (
     HEADER_WORDS,
     entity_key_parts,
@@ -32,6 +33,9 @@ CHUNK_BYTES = 1 << 20
 
 _Bytes = NDArray[np.uint8]
 _Words = NDArray[np.int64]
+
+_NAN_BITS = 0x7FF8000000000000
+"""Bits of the one NaN that kernels write."""
 
 _DECIMAL = 22  # "$", up to 19 digits, CR LF
 
@@ -58,19 +62,23 @@ class RowEncoder:
         head, tail = entity_key_parts(view.entity, text=text, project=project)
         self._key_head, self._key_tail = np.frombuffer(head, np.uint8), np.frombuffer(tail, np.uint8)
         self._text = text
-        self._is_int = plan.is_int
-        inputs = len(plan.inputs)
-        features = len(view.features)
+        # Of each feature: its first cell, how many it has, and whether it is a list or whole numbers.
+        self._spans = np.array(
+            [(f.slot, f.feature.width, f.feature.is_list, plan.is_int[f.slot]) for f in plan.features], dtype=np.int64
+        )
+        inputs, shape = len(plan.inputs), shape_of(plan)
+        base, cells, features = shape.width - shape.base, plan.width, len(view.features)
         self.definition = int(plan.version, 16)
-        self._head = row_head(features=features, inputs=inputs, with_state=True)
-        self._bare_head = row_head(features=features, inputs=0, with_state=False)
+        self._head = row_head(cells=cells, inputs=inputs, base=base, with_state=True)
+        self._bare_head = row_head(cells=cells, inputs=0, base=0, with_state=False)
         self.fields = [feature_field(view.name, name) for name in view.feature_names]
         self.fields += [timestamp_field(view.name), row_field(view.name)]
         self._row_bytes = (
             2 * _DECIMAL + len(head) + 4 + len(tail)  # key
-            + features * (_DECIMAL + 13)
+            + features * (_DECIMAL + 17)
+            + 9 * cells
             + (_DECIMAL + 19)  # timestamp
-            + (_DECIMAL + 2 + 8 * (HEADER_WORDS + features))
+            + (_DECIMAL + 2 + 8 * (HEADER_WORDS + cells + base))
         )  # fmt: skip
         self._event_bytes = 8 * (2 + inputs)
         self._buffer = np.empty(CHUNK_BYTES + (1 << 16), np.uint8)
@@ -93,7 +101,8 @@ class RowEncoder:
         words = [*arguments, str(len(self.fields)).encode(), *self.fields]
         constants = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
         names = len(command.split(b"\r\n")) // 2
-        times, ids, state = (_as_bytes(array) for array in (rows.state_t, rows.state_id, rows.state_inputs))
+        parts = (rows.state_t, rows.state_id, rows.state_inputs, rows.state_base)
+        times, ids, state, base = (_as_bytes(array) for array in parts)
         # Always C order, or each other order would be compiled anew.
         values = np.ascontiguousarray(rows.values)
         valid_from, valid_until = (np.ascontiguousarray(array) for array in (rows.valid_from_us, rows.valid_until_us))
@@ -108,8 +117,8 @@ class RowEncoder:
             end = _encode(
                 self._buffer, np.frombuffer(opening, np.uint8), np.frombuffer(constants, np.uint8), first, last,
                 self._key_head, self._key_tail, key_bytes, key_starts,
-                values, values.view(np.int64), self._is_int, valid_from, valid_until,
-                rows.has_state, starts, times, ids, state,
+                values, values.view(np.int64), self._spans, valid_from, valid_until,
+                rows.has_state, starts, times, ids, state, base,
                 self._head, self._bare_head, self.definition, version, watermark_us,
             )  # fmt: skip
             yield Chunk(last - first, self._buffer[:end].data)
@@ -218,6 +227,25 @@ def _put_value(out: _Bytes, at: int, value: float, bits: int, is_int: bool) -> i
 
 
 @kernel
+def _put_list(out: _Bytes, at: int, bits: _Words, row: int, first: int, width: int) -> int:
+    """A packed DoubleList of the cells that are there."""
+    items = 0
+    while items < width and bits[row, first + items] != _NAN_BITS:
+        items += 1
+    size = 8 * items
+    inner = 1 + _varint_size(size) + size if items > 0 else 0
+    at = _put_length(out, at, 1 + _varint_size(inner) + inner)
+    out[at] = 0x7A
+    at = _put_varint(out, at + 1, inner)
+    if items > 0:
+        out[at] = 0x0A
+        at = _put_varint(out, at + 1, size)
+        for item in range(items):
+            at = _put_word(out, at, bits[row, first + item])
+    return _put_end(out, at)
+
+
+@kernel
 def _put_timestamp(out: _Bytes, at: int, instant_us: int) -> int:
     seconds = instant_us // 1_000_000
     nanos = (instant_us - seconds * 1_000_000) * 1000
@@ -240,11 +268,11 @@ def _put_timestamp(out: _Bytes, at: int, instant_us: int) -> int:
 def _encode(
     out: _Bytes, opening: _Bytes, constants: _Bytes, first: int, last: int,
     key_head: _Bytes, key_tail: _Bytes, key_bytes: _Bytes, key_starts: _Words,
-    values: NDArray[np.float64], bits: _Words, is_int: NDArray[np.bool_], valid_from: _Words, valid_until: _Words,
-    has_state: NDArray[np.bool_], starts: _Words, times: _Bytes, ids: _Bytes, state: _Bytes,
+    values: NDArray[np.float64], bits: _Words, spans: _Words, valid_from: _Words, valid_until: _Words,
+    has_state: NDArray[np.bool_], starts: _Words, times: _Bytes, ids: _Bytes, state: _Bytes, base: _Bytes,
     head: int, bare_head: int, definition: int, version: int, watermark: int,
 ) -> int:  # fmt: skip
-    features, inputs = values.shape[1], state.shape[0]
+    features, cells, inputs = len(spans), values.shape[1], state.shape[0]
     at = _put_bytes(out, 0, opening)
     for row in range(first, last):
         length = key_starts[row + 1] - key_starts[row]
@@ -257,13 +285,17 @@ def _encode(
     at = _put_bytes(out, at, constants)
     for row in range(first, last):
         for f in range(features):
-            at = _put_value(out, at, values[row, f], bits[row, f], is_int[f])
+            cell = spans[f, 0]
+            if spans[f, 2] != 0:
+                at = _put_list(out, at, bits, row, cell, spans[f, 1])
+            else:
+                at = _put_value(out, at, values[row, cell], bits[row, cell], spans[f, 3] != 0)
         at = _put_timestamp(out, at, valid_from[row])
         events = starts[row + 1] - starts[row]
         with_state = has_state[row]
-        size = 8 * (HEADER_WORDS + features)
+        size = 8 * (HEADER_WORDS + cells)
         if with_state:
-            size += 8 * events * (2 + inputs)
+            size += base.shape[1] + 8 * events * (2 + inputs)
         at = _put_length(out, at, size)
         at = _put_word(out, at, head if with_state else bare_head)
         at = _put_word(out, at, definition)
@@ -271,9 +303,10 @@ def _encode(
         at = _put_word(out, at, valid_from[row])
         at = _put_word(out, at, valid_until[row])
         at = _put_word(out, at, watermark)
-        for f in range(features):
-            at = _put_word(out, at, bits[row, f])
+        for cell in range(cells):
+            at = _put_word(out, at, bits[row, cell])
         if with_state:
+            at = _put_bytes(out, at, base[row])
             low, high = 8 * starts[row], 8 * starts[row + 1]
             at = _put_bytes(out, at, times[low:high])
             at = _put_bytes(out, at, ids[low:high])

@@ -7,20 +7,21 @@ One Redis hash holds every view of one entity key:
     "<view>:<feature>"
     _ts:<view>     google.protobuf.Timestamp of the row's ``valid_from``
     _hr:<view>     ours; little-endian 64-bit words:
-                     0      format u8, flags u8, features u16, inputs u16, zero u16
+                     0      format u8, flags u8, cells u16, inputs u16, lifetime cells u16
                      1      definition (fingerprint of the view), so that a row of another definition is no row
                      2      version: offset in the keyed log
                      3, 4   valid_from, valid_until (microseconds; 2**63-1 is never)
                      5      watermark (microseconds)
-                     6…     values, float64, NaN is null
-                     …      times, ids, then each input of the n events a window may still need
+                     6…     cells of the values (feature_store.row_values), float64, NaN is null
+                     …      lifetime cells, then times, ids and each input of the n events a window may still need
 
 Feast ignores fields it did not ask for, so both kinds of reader see one row, written at once.
 Layout of Feast: ``feast/infra/key_encoding_utils.py``, ``feast/infra/online_stores/redis.py`` of 0.67.
 """
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import mmh3
 import numpy as np
@@ -46,13 +47,14 @@ __all__ = [
     "timestamp_field",
 ]
 
-ROW_FORMAT = 1
+ROW_FORMAT = 2
 HEADER_WORDS = 6
 WITHOUT_STATE = 1
 """Flag: the events were too many (plan.MAX_STATE_EVENTS) to be stored along."""
 
 _STRING, _INT64 = 2, 4  # feast.types.Value_pb2.ValueType
-_TAG_INT64, _TAG_DOUBLE = 0x20, 0x29  # field number << 3 | wire type of feast.types.Value
+_TAG_INT64, _TAG_DOUBLE, _TAG_DOUBLES = 0x20, 0x29, 0x7A  # field number << 3 | wire type of feast.types.Value
+_TAG_PACKED = 0x0A
 _HEAD = struct.Struct("<BBHHH")
 
 
@@ -66,13 +68,15 @@ class StoredRow:
     valid_until_us: int
     watermark_us: int
     values: np.ndarray
-    """(F,) float64, NaN is null."""
+    """(W,) float64, NaN is null."""
     times_us: np.ndarray | None
     """(n,) int64 in the order (time, id); None when the events were too many to be stored."""
     ids: np.ndarray | None
     """(n,) int64."""
     inputs: np.ndarray | None
     """(I, n) int64, each the fixed-point value or the null sentinel."""
+    base: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """(C,) int64, lifetime cells before those events."""
 
 
 def entity_key_parts(join_key: str, *, text: bool, project: str) -> tuple[bytes, bytes]:
@@ -139,12 +143,18 @@ def decode_timestamp(data: bytes) -> int:
     return amounts[0x08] * 1_000_000 + amounts[0x10] // 1000
 
 
-def encode_value(value: float | None, *, is_int: bool) -> bytes:
-    """Feast ``Value`` of an Int64 or Float64 feature; zeros are written, null is empty.
+def encode_value(value: float | Sequence[float] | None, *, is_int: bool) -> bytes:
+    """Feast ``Value`` of an Int64, Float64 or Float64List feature; zeros are written, null is empty.
 
     >>> encode_value(300.0, is_int=True).hex(), encode_value(0.0, is_int=False).hex(), encode_value(None, is_int=True)
     ('20ac02', '290000000000000000', b'')
+    >>> encode_value([1.0], is_int=False).hex(), encode_value([], is_int=False).hex()
+    ('7a0a0a08000000000000f03f', '7a00')
     """
+    if isinstance(value, Sequence):
+        packed = struct.pack(f"<{len(value)}d", *value)
+        items = bytes([_TAG_PACKED]) + _varint(len(packed)) + packed if value else b""
+        return bytes([_TAG_DOUBLES]) + _varint(len(items)) + items
     if value is None or value != value:  # NaN is null
         return b""
     if is_int:
@@ -152,8 +162,8 @@ def encode_value(value: float | None, *, is_int: bool) -> bytes:
     return bytes([_TAG_DOUBLE]) + struct.pack("<d", value)
 
 
-def decode_value(data: bytes | None) -> int | float | None:
-    """Number of a Feast ``Value``; absent and empty are null.
+def decode_value(data: bytes | None) -> int | float | list[float] | None:
+    """Number, or numbers, of a Feast ``Value``; absent and empty are null.
 
     Raises:
         IntegrityError: a value of another type.
@@ -164,23 +174,35 @@ def decode_value(data: bytes | None) -> int | float | None:
         return _read_varint(data, 1)[0]
     if data[0] == _TAG_DOUBLE and len(data) == 9:
         return float(struct.unpack_from("<d", data, 1)[0])
-    raise IntegrityError(f"{data.hex()} is no Int64 or Float64 value", hint="something else writes this view online")
+    if data[0] == _TAG_DOUBLES:
+        size, place = _read_varint(data, 1)
+        if size == 0:
+            return []
+        if place + size == len(data) and data[place] == _TAG_PACKED:
+            size, place = _read_varint(data, place + 1)
+            if place + size == len(data) and size % 8 == 0:
+                return list(struct.unpack(f"<{size // 8}d", data[place:]))
+    raise IntegrityError(
+        f"{data.hex()} is no number, nor a list of them", hint="something else writes this view online"
+    )
 
 
-def row_head(*, features: int, inputs: int, with_state: bool) -> int:
+def row_head(*, cells: int, inputs: int, base: int, with_state: bool) -> int:
     """First word of our field."""
-    packed = _HEAD.pack(ROW_FORMAT, 0 if with_state else WITHOUT_STATE, features, inputs, 0)
+    packed = _HEAD.pack(ROW_FORMAT, 0 if with_state else WITHOUT_STATE, cells, inputs, base)
     return int.from_bytes(packed, "little", signed=True)
 
 
 def encode_row(row: StoredRow) -> bytes:
     """Bytes of our field."""
     inputs = 0 if row.inputs is None else len(row.inputs)
-    head = row_head(features=len(row.values), inputs=inputs, with_state=row.times_us is not None)
+    with_state = row.times_us is not None
+    base = len(row.base) if with_state else 0
+    head = row_head(cells=len(row.values), inputs=inputs, base=base, with_state=with_state)
     words = [head, row.definition, row.version, row.valid_from_us, row.valid_until_us, row.watermark_us]
     parts = [np.array(words, "<i8").tobytes(), row.values.astype("<f8").tobytes()]
     if row.times_us is not None and row.ids is not None and row.inputs is not None:
-        parts += [row.times_us.astype("<i8").tobytes(), row.ids.astype("<i8").tobytes()]
+        parts += [array.astype("<i8").tobytes() for array in (row.base, row.times_us, row.ids)]
         parts += [column.astype("<i8").tobytes() for column in row.inputs]
     return b"".join(parts)
 
@@ -193,15 +215,15 @@ def decode_row(data: bytes) -> StoredRow:
     """
     if len(data) < 8 * HEADER_WORDS or len(data) % 8:
         raise IntegrityError(f"online row of {len(data)} bytes is cut off")
-    layout, flags, features, inputs, _ = _HEAD.unpack_from(data)
+    layout, flags, cells, inputs, base = _HEAD.unpack_from(data)
     if layout != ROW_FORMAT:
         raise IntegrityError(
             f"online row has format {layout}; this version reads {ROW_FORMAT}", hint="upgrade this process"
         )
     words = np.frombuffer(data, "<i8")
-    state = words[HEADER_WORDS + features :]
+    state = words[HEADER_WORDS + cells + base :]
     events, rest = divmod(len(state), 2 + inputs)
-    if rest or len(words) < HEADER_WORDS + features:
+    if rest or len(words) < HEADER_WORDS + cells + base:
         raise IntegrityError(f"online row of {len(data)} bytes is cut off")
     times, ids, columns = None, None, None
     if not flags & WITHOUT_STATE:
@@ -213,7 +235,8 @@ def decode_row(data: bytes) -> StoredRow:
         valid_from_us=int(words[3]),
         valid_until_us=int(words[4]),
         watermark_us=int(words[5]),
-        values=words[HEADER_WORDS : HEADER_WORDS + features].view("<f8"),
+        values=words[HEADER_WORDS : HEADER_WORDS + cells].view("<f8"),
+        base=words[HEADER_WORDS + cells : HEADER_WORDS + cells + base],
         times_us=times,
         ids=ids,
         inputs=columns,

@@ -1,10 +1,10 @@
-"""A feature view compiled to arrays: what the kernels of stream, file, training set and lookup run on.
+"""A feature view compiled to what the kernels of stream, file, training set and lookup run on.
 
-An event at ``t`` counts for feature ``f`` at the instant ``q`` iff ``t + enter_us[f] <= q < t + leave_us[f]``.
-All features of a view together change only at ``t + offset`` for the few distinct ``offsets``, so one search per
-offset answers every feature, and the same searches give the instants between which a row does not change:
+An event counts for a feature at the instant ``q`` once it has passed the window's new edge, and until it passes the old
+one (:mod:`headrace.spec.windows`). All features of a view together have few distinct edges, so one search per edge
+answers every feature, and the same searches give the instants between which a row does not change:
 
-          t      t+enter                  t+leave
+          t      new edge                 old edge
     ──────●─────────●────────────────────────●──────► q
           row 1     row 2                    row 3
 """
@@ -14,18 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.spec.aggregations import Feature
+from headrace.spec.conditions import Condition
 from headrace.spec.features import FeatureView
 from headrace.spec.project import fingerprint
 from headrace.spec.streams import LabelledStream
-from headrace.spec.types import FieldType, String
+from headrace.spec.types import FieldType, Int64, String
+from headrace.spec.windows import Edge
 
 __all__ = [
-    "COUNT",
     "MAX_STATE_EVENTS",
-    "MEAN",
     "NEVER_US",
     "NULL",
-    "SUM",
+    "FeaturePlan",
     "InputPlan",
     "ViewPlan",
     "compile_view",
@@ -39,15 +40,21 @@ NULL = -(2**63)
 MAX_STATE_EVENTS = 4096
 """Most events of one key that travel with its row; see docs/adr/0003."""
 
-COUNT, SUM, MEAN = 0, 1, 2
-_KINDS = {"count": COUNT, "sum": SUM, "mean": MEAN}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputPlan:
-    """One aggregated column in its exact integer form."""
+    """One number of an event in its exact integer form; feature_store.inputs makes it."""
 
-    column: str
+    name: str
+    """Unlike that of every input made otherwise; the column's own name when it is just that."""
+    column: str | None
+    """Field; None: what is counted is whether ``where`` holds."""
+    where: Condition | None
+    """Null where it does not hold."""
+    otherwise: int
+    """Without a column: the value where ``where`` fails (0, or NULL)."""
+    unknown: int
+    """Without a column: the value where it is unknown (0, or NULL)."""
     scale: int
     """Steps per 1: value = steps / scale."""
     nullable: bool
@@ -55,39 +62,46 @@ class InputPlan:
     """Set by the label stream, not by the event."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturePlan:
+    """Where a feature finds what it needs; edges are places in ViewPlan.edges."""
+
+    feature: Feature
+    input_index: int
+    """Row of the input; -1 without."""
+    enter_at: int
+    leave_at: int
+    """-1: events never leave."""
+    pause_at: int
+    """-1: no session."""
+    slot: int
+    """First of the row's cells that are its; it has ``feature.width``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ViewPlan:
-    """Shapes: F features, I inputs, D distinct offsets."""
+    """Shapes: I inputs, D distinct edges, W cells of a row (numbers; a list takes several)."""
 
     view: FeatureView
     inputs: tuple[InputPlan, ...]
-    kind: NDArray[np.int8]
-    """(F,) COUNT, SUM or MEAN."""
-    input_index: NDArray[np.int32]
-    """(F,) row of the input; -1 for count."""
-    enter_us: NDArray[np.int64]
-    leave_us: NDArray[np.int64]
-    scale: NDArray[np.int64]
-    """(F,) steps per 1 of the input; 1 for count."""
-    empty: NDArray[np.float64]
-    """(F,) value when nothing is in the window; NaN is null."""
+    features: tuple[FeaturePlan, ...]
+    edges: tuple[Edge, ...]
+    """Those without a grid first, by shift; the first is that of the event's own instant."""
+    width: int
+    """W."""
     is_int: NDArray[np.bool_]
-    """(F,) features whose type is Int64."""
-    offsets: NDArray[np.int64]
-    """(D,) distinct 0, enter and leave offsets, rising: a row can change only at t + offset of some event."""
-    enter_at: NDArray[np.int32]
-    """(F,) position of enter_us in offsets."""
-    leave_at: NDArray[np.int32]
-    """(F,) position of leave_us in offsets."""
+    """(W,) cells whose type is Int64."""
     label_input: int
     """Row of the label among the inputs; -1 when the view looks at none."""
     label_enter_us: int
     """First instant after an event at which its label can matter; NEVER_US without a label."""
     reach_us: int
-    """How far back from ``q`` any window looks."""
+    """How far back from ``q`` any window looks at single events."""
     lateness_us: int
     retention_us: int
     """How far behind the watermark events are kept: reach and lateness."""
+    is_continuous: bool
+    """Whether some value changes as time passes."""
     version: str
     """Fingerprint of the definition."""
 
@@ -112,48 +126,51 @@ def compile_view(view: FeatureView) -> ViewPlan:
     >>> from headrace import EventStream, FeatureView, Float64, Int64, mean
     >>> tx = EventStream("tx", key="card", time="at", id="id", schema={"card": Int64, "eur": Float64(resolution=0.01)})
     >>> plan = compile_view(FeatureView("spend", entity="card", source=tx, features=[mean("eur").over("1h")]))
-    >>> plan.inputs[0].scale, plan.offsets.tolist()
+    >>> plan.inputs[0].scale, [edge.shift_us for edge in plan.edges]
     (100, [0, 1, 3600000001])
     """
-    schema = view.source.schema
-    label = view.source.labels.value if isinstance(view.source, LabelledStream) else None
-    columns: list[str] = []
-    for feature in view.features:
-        if feature.column is not None and feature.column not in columns:
-            columns.append(feature.column)
-    inputs = tuple(
-        InputPlan(
-            column=column,
-            scale=_scale(schema[column]),
-            nullable=schema[column].nullable,
-            is_label=column == label,
+    inputs: dict[str, InputPlan] = {}
+    wanted = [_input_of(feature, view) for feature in view.features]
+    for entry in wanted:
+        if entry is not None:
+            inputs.setdefault(entry.name, entry)
+    names = list(inputs)
+    enters = [feature.window.enters(view.closed, feature.delay_us) for feature in view.features]
+    leaves = [feature.window.leaves(view.closed, feature.delay_us) for feature in view.features]
+    pauses = [feature.window.pauses(feature.delay_us) for feature in view.features]
+    edges = _edges([Edge(0), *enters, *(edge for edge in (*leaves, *pauses) if edge is not None)])
+    features, slot = [], 0
+    for feature, entry, enter, leave, pause in zip(view.features, wanted, enters, leaves, pauses, strict=True):
+        features.append(
+            FeaturePlan(
+                feature=feature,
+                input_index=-1 if entry is None else names.index(entry.name),
+                enter_at=edges.index(enter),
+                leave_at=-1 if leave is None else edges.index(leave),
+                pause_at=-1 if pause is None else edges.index(pause),
+                slot=slot,
+            )
         )
-        for column in columns
-    )
-    input_index = [columns.index(feature.column) if feature.column else -1 for feature in view.features]
-    enter = np.array([feature.enter_us(view.closed) for feature in view.features], dtype=np.int64)
-    leave = np.array([feature.leave_us(view.closed) for feature in view.features], dtype=np.int64)
-    offsets = np.unique(np.concatenate((np.zeros(1, np.int64), enter, leave)))
-    label_input = columns.index(label) if label in columns else -1
-    label_enters = [int(enter[f]) for f, index in enumerate(input_index) if index == label_input >= 0]
+        slot += feature.width
+    label_input = next((i for i, entry in enumerate(inputs.values()) if entry.is_label), -1)
+    label_enters = [
+        edges[entry.enter_at].shift_us + edges[entry.enter_at].back_us
+        for entry in features
+        if entry.input_index == label_input >= 0
+    ]
     return ViewPlan(
         view=view,
-        inputs=inputs,
-        kind=np.array([_KINDS[feature.kind] for feature in view.features], dtype=np.int8),
-        input_index=np.array(input_index, dtype=np.int32),
-        enter_us=enter,
-        leave_us=leave,
-        scale=np.array([inputs[i].scale if i >= 0 else 1 for i in input_index], dtype=np.int64),
-        empty=np.array([np.nan if f.empty is None else f.empty for f in view.features], dtype=np.float64),
-        is_int=np.array([feature.kind == "count" for feature in view.features], dtype=np.bool_),
-        offsets=offsets,
-        enter_at=np.searchsorted(offsets, enter).astype(np.int32),
-        leave_at=np.searchsorted(offsets, leave).astype(np.int32),
+        inputs=tuple(inputs.values()),
+        features=tuple(features),
+        edges=edges,
+        width=slot,
+        is_int=np.array([f.value_type is Int64 for f in view.features for _ in range(f.width)], dtype=np.bool_),
         label_input=label_input,
         label_enter_us=min(label_enters, default=NEVER_US),
         reach_us=view.reach_us,
         lateness_us=view.events.lateness_us,
         retention_us=view.reach_us + view.events.lateness_us,
+        is_continuous=any(feature.is_continuous for feature in view.features),
         version=fingerprint(view),
     )
 
@@ -170,6 +187,44 @@ def to_steps(values: NDArray[np.float64], scale: int) -> NDArray[np.int64]:
     steps: NDArray[np.int64] = np.rint(np.where(missing, 0.0, values) * scale).astype(np.int64)
     steps[missing] = NULL
     return steps
+
+
+def _edges(edges: list[Edge]) -> tuple[Edge, ...]:
+    return tuple(sorted(set(edges), key=lambda edge: (edge.grid_us, edge.shift_us, edge.back_us)))
+
+
+def _input_of(feature: Feature, view: FeatureView) -> InputPlan | None:
+    """The input of a feature; None when it looks at nothing but the events' times."""
+    where, schema = feature.aggregation.where, view.source.schema
+    if feature.column is not None:
+        kind = schema[feature.column]
+        labels = view.source.labels.value if isinstance(view.source, LabelledStream) else None
+        return InputPlan(
+            name=feature.column if where is None else f"{feature.column} where {where!r}",
+            column=feature.column,
+            where=where,
+            otherwise=NULL,
+            unknown=NULL,
+            scale=_scale(kind),
+            nullable=kind.nullable or where is not None,
+            is_label=feature.column == labels,
+        )
+    if where is None:
+        return None
+    # A count adds up 1 and 0; a share leaves out what is unknown; a time looks for the newest that is there at all.
+    otherwise = NULL if feature.kind == "since_last" else 0
+    unknown = 0 if feature.kind == "count" else NULL
+    can_be_unknown = any(schema[name].nullable for name in where.columns)
+    return InputPlan(
+        name=f"{feature.kind} where {where!r}",
+        column=None,
+        where=where,
+        otherwise=otherwise,
+        unknown=unknown,
+        scale=1,
+        nullable=otherwise == NULL or (unknown == NULL and can_be_unknown),
+        is_label=False,
+    )
 
 
 def _scale(kind: FieldType) -> int:

@@ -1,32 +1,15 @@
-"""Kernels that answer many (key, instant) questions over a table of events: files, training sets, verification.
-
-Events and questions are grouped by key and walked together in time, so an answer costs a step of each edge.
-"""
+"""Kernels that bring a table of events into order: duplicates found, keys numbered."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import allocating_kernel, kernel
-from feature_store.kernels import (
-    ENTER,
-    I64,
-    ID,
-    KIND,
-    LEAVE,
-    SCALE,
-    SEEN,
-    SUMS,
-    TOTAL,
-    Shape,
-    T,
-    fill_values,
-    mix64,
-    put,
-    value_of,
-)
-from feature_store.plan import NULL
+from feature_store.kernels import I64, mix64
 
-__all__ = ["answer", "arrange", "dense_codes", "first_of_ids", "group_by_code", "is_rising", "last_positions"]
+_STRETCH, _BUCKETS = 1 << 16, 1 << 12
+"""Rows whose answers stay in the cache of a core, and sets of keys in them."""
+
+__all__ = ["dense_codes", "first_of_ids", "is_rising", "last_positions", "near_order"]
 
 
 @kernel
@@ -113,144 +96,30 @@ def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.in
 
 
 @allocating_kernel
-def group_by_code(codes: NDArray[np.int32], order: I64, groups: int) -> tuple[I64, I64]:
-    """Rows by code, within one code as in ``order`` (empty: as they come); and where each code begins.
+def near_order(codes: NDArray[np.int32], order: I64) -> I64:
+    """Rows by time, except that within a stretch those of one key stand together.
 
-    Rows with code -1 come first, so code c lies at ``starts[c]:starts[c + 1]``.
-    """
-    starts = np.zeros(groups + 2, dtype=np.int64)
-    for row in range(codes.size):
-        starts[codes[row] + 2] += 1
-    for c in range(1, groups + 2):
-        starts[c] += starts[c - 1]
-    # starts[c + 1] is now where code c begins; it moves to its end while rows are put there.
-    grouped = np.empty(codes.size, dtype=np.int64)
-    for k in range(codes.size):
-        row = order[k] if order.size else k
-        place = codes[row] + 1
-        grouped[starts[place]] = row
-        starts[place] += 1
-    return grouped, starts
-
-
-@allocating_kernel
-def arrange(rows: I64, times: I64, ids: I64, inputs: I64, shape: Shape) -> I64:
-    """The history of all keys in one array: the rows in their order, and one more."""
-    seen = shape.seen
-    history = np.zeros((rows.size + 1, shape.width), dtype=np.int64)
-    for k in range(rows.size):
-        put(history, k, times[rows[k]], ids[rows[k]], inputs, rows[k], seen)
-    return history
-
-
-@allocating_kernel
-def answer(
-    shape: Shape,
-    groups: int,
-    history: I64,
-    event_rows: I64,
-    event_starts: I64,
-    asked_rows: I64,
-    asked_starts: I64,
-    at_us: I64,
-    own_ids: I64,
-    arrival: I64,
-    input_arrival: I64,
-    values: NDArray[np.float64],
-) -> None:
-    """Values at each asked instant.
+    Whoever walks keys side by side in this order finds the memory of each still in the cache. Rows of one key keep
+    their order, which is all the walk needs.
 
     Args:
-        history: events grouped by key, of :func:`arrange`.
-        event_rows, asked_rows: rows grouped by key and rising in time, groups beginning at ``.._starts``.
-        own_ids: (q,) or empty: the event of the row, visible whenever it arrived.
-        arrival: (n,) or empty: events are visible from their arrival on.
-        input_arrival: (I, n) or (0, 0): values of an input are visible from their arrival on.
+        codes: (n,) key of each row; -1 is one, too.
+        order: rows by time; empty: as they come.
     """
-    features, empty, offsets = shape.features, shape.empty, shape.offsets
-    at = np.empty(offsets.size, dtype=np.int64)
-    hides = arrival.size > 0 or input_arrival.size > 0
-    peak = np.empty(event_rows.size if hides else 0, dtype=np.int64)
-    for code in range(-1, groups):
-        start = event_starts[code] if code >= 0 else 0
-        end = event_starts[code + 1] if code >= 0 else 0
-        if hides:
-            _fill_peaks(start, end, event_rows, shape.seen, history, arrival, input_arrival, peak)
-        for d in range(offsets.size):
-            at[d] = start
-        for k in range(asked_starts[code] if code >= 0 else 0, asked_starts[code + 1]):
-            row = asked_rows[k]
-            now = at_us[row]
-            for d in range(offsets.size):
-                limit, position = now - offsets[d], at[d]
-                while position < end and history[position, T] <= limit:
-                    position += 1
-                at[d] = position
-            fill_values(features, empty, at, history, values, row)
-            if hides and at[0] > start and peak[at[0] - 1] > now:
-                own = own_ids[row] if own_ids.size else 0
-                _hide(
-                    features, empty, at, now, own, own_ids.size > 0, event_rows, history,
-                    arrival, input_arrival, peak, values, row,
-                )  # fmt: skip
-
-
-@kernel
-def _fill_peaks(
-    start: int, end: int, rows: I64, seen: I64, history: I64, arrival: I64, input_arrival: I64, peak: I64
-) -> None:
-    """The latest arrival of anything up to each position: where it is past, nothing is hidden."""
-    latest = NULL
-    for k in range(start, end):
-        if arrival.size:
-            latest = max(latest, arrival[rows[k]])
-        for i in range(input_arrival.shape[0]):
-            if _present(k, seen[i], history):
-                latest = max(latest, input_arrival[i, rows[k]])
-        peak[k] = latest
-
-
-@kernel
-def _present(k: int, seen: int, history: I64) -> bool:
-    return bool(seen < 0 or history[k + 1, seen] != history[k, seen])
-
-
-@kernel
-def _hide(
-    features: I64,
-    empty: NDArray[np.float64],
-    at: I64,
-    now: int,
-    own: int,
-    has_own: bool,
-    rows: I64,
-    history: I64,
-    arrival: I64,
-    input_arrival: I64,
-    peak: I64,
-    values: NDArray[np.float64],
-    row: int,
-) -> None:
-    """Take back from the values what had not arrived at ``now``, though its time had come."""
-    for f in range(features.shape[0]):
-        low, high = at[features[f, LEAVE]], at[features[f, ENTER]]
-        if high == low or peak[high - 1] <= now:
-            continue
-        total, seen = features[f, TOTAL], features[f, SEEN]
-        events, present, amount = high - low, high - low, 0
-        if total >= 0:
-            amount = history[high, total] - history[low, total]
-            if seen >= 0:
-                present = history[high, seen] - history[low, seen]
-        k = high - 1
-        while k >= low and peak[k] > now:
-            absent = arrival.size > 0 and arrival[rows[k]] > now and not (has_own and history[k, ID] == own)
-            if absent:
-                events -= 1
-            if total >= 0:
-                unknown = absent or (input_arrival.size > 0 and input_arrival[total - SUMS, rows[k]] > now)
-                if unknown and _present(k, seen, history):
-                    present -= 1
-                    amount -= history[k + 1, total] - history[k, total]
-            k -= 1
-        values[row, f] = value_of(features[f, KIND], events, present, amount, features[f, SCALE], empty[f])
+    found = np.empty(codes.size, dtype=np.int64)
+    places = np.empty(_BUCKETS + 1, dtype=np.int64)
+    for begin in range(0, codes.size, _STRETCH):
+        end = min(begin + _STRETCH, codes.size)
+        places[:] = 0
+        for k in range(begin, end):
+            row = order[k] if order.size else k
+            places[(codes[row] & (_BUCKETS - 1)) + 1] += 1
+        places[0] = begin
+        for bucket in range(_BUCKETS):
+            places[bucket + 1] += places[bucket]
+        for k in range(begin, end):
+            row = order[k] if order.size else k
+            bucket = codes[row] & (_BUCKETS - 1)
+            found[places[bucket]] = row
+            places[bucket] += 1
+    return found

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import allocating_kernel, kernel
-from feature_store.kernels import I64, ID, SUMS, Shape, T, put, upper_bound
+from feature_store.kernels import I64, ID, SUMS, Shape, T, begin, put, refold, upper_bound
 from feature_store.plan import NEVER_US, NULL
 from feature_store.state_arrays import (
     BASE,
@@ -41,7 +41,7 @@ def touch(slot: int, dirty_us: int, watermark_us: int, meta: I64, next_change: I
 
 
 @kernel
-def make_room(slot: int, meta: I64, counters: I64, arena: I64) -> bool:
+def make_room(slot: int, meta: I64, counters: I64, arena: I64, features: I64, folds: I64) -> bool:
     """Move a full block to where one more event fits; False: the arena is full."""
     start, rows = meta[slot, START], meta[slot, COUNT] + 1
     target, cap = meta[slot, BASE], meta[slot, CAP]
@@ -54,8 +54,7 @@ def make_room(slot: int, meta: I64, counters: I64, arena: I64) -> bool:
         counters[TOP] += cap
     meta[slot, BASE], meta[slot, CAP], meta[slot, START] = target, cap, target
     if fresh:
-        for column in range(arena.shape[1]):
-            arena[target, column] = 0
+        begin(arena, target, features, folds)
     else:
         # Downwards in memory or without overlap, so a loop upwards is safe.
         for k in range(rows):
@@ -87,6 +86,7 @@ def insert(
     ``inputs`` takes the labels that waited. ``outcome``: 0 applied, 1 duplicate, 2 older than what is kept.
     """
     meta, next_change, counters, seen = slots.meta, slots.next_change, slots.counters, shape.seen
+    features, folds = shape.features, shape.folds
     oldest, floor = watermark_us - retention_us, watermark_us - lateness_us
     labels_wait = label_input >= 0 and counters[PENDING] > 0
     for e in range(begin, times.size):
@@ -99,7 +99,7 @@ def insert(
             outcome[e] = 1
             continue
         is_full = meta[slot, START] + meta[slot, COUNT] + 1 >= meta[slot, BASE] + meta[slot, CAP]
-        if is_full and not make_room(slot, meta, counters, arena):
+        if is_full and not make_room(slot, meta, counters, arena, features, folds):
             return e
         if known[place, SLOT] < 0:
             counters[IDS] += 1
@@ -110,16 +110,27 @@ def insert(
         first = meta[slot, START]
         end = first + meta[slot, COUNT]
         if end == first or arena[end - 1, T] < t or (arena[end - 1, T] == t and arena[end - 1, ID] < event_id):
-            put(arena, end, t, event_id, inputs, e, seen)
+            put(arena, end, t, event_id, inputs, e, seen, features, folds)
         else:
-            put_between(arena, first, end, t, event_id, inputs, e, seen)
+            put_between(arena, first, end, t, event_id, inputs, e, seen, features, folds)
         meta[slot, COUNT] += 1
         touch(slot, max(t, floor), watermark_us, meta, next_change)
     return times.size
 
 
 @kernel
-def put_between(arena: I64, first: int, end: int, t: int, event_id: int, inputs: I64, e: int, seen: I64) -> None:
+def put_between(
+    arena: I64,
+    first: int,
+    end: int,
+    t: int,
+    event_id: int,
+    inputs: I64,
+    e: int,
+    seen: I64,
+    features: I64,
+    folds: I64,
+) -> None:
     """Write a late event into its place: what is behind it moves up by a row, its sums by the event's values."""
     position = end
     while position > first and (
@@ -129,7 +140,7 @@ def put_between(arena: I64, first: int, end: int, t: int, event_id: int, inputs:
     for k in range(end, position - 1, -1):
         for column in range(arena.shape[1]):
             arena[k + 1, column] = arena[k, column]
-    put(arena, position, t, event_id, inputs, e, seen)
+    put(arena, position, t, event_id, inputs, e, seen, features, folds)
     for i in range(inputs.shape[0]):
         value = inputs[i, e]
         if value != NULL:
@@ -137,6 +148,9 @@ def put_between(arena: I64, first: int, end: int, t: int, event_id: int, inputs:
                 arena[k, SUMS + i] += value
                 if seen[i] >= 0:
                     arena[k, seen[i]] += 1
+    if folds.size > 0:
+        for k in range(position + 1, end + 1):
+            refold(arena, k, features, folds)
 
 
 @kernel
@@ -161,6 +175,7 @@ def set_labels(
     """
     meta, next_change, counters = slots.meta, slots.next_change, slots.counters
     pending_id, pending_value, pending_at = pending.id, pending.value, pending.at
+    features, folds = shape.features, shape.folds
     total, seen = SUMS + label_input, shape.seen[label_input]
     changed = 0
     for e in range(ids.size):
@@ -184,14 +199,20 @@ def set_labels(
         for k in range(position + 1, end + 1):
             arena[k, total] += more
             arena[k, seen] += newly
+        if folds.size > 0:
+            for k in range(position, end):
+                refold(arena, k, features, folds)
         changed += 1
         touch(slot, max(t + label_enter_us, watermark_us - lateness_us), watermark_us, meta, next_change)
     return changed
 
 
 @allocating_kernel
-def evict_idle(slots: Slots, arena: I64, watermark_us: int, retention_us: int) -> NDArray[np.bool_]:
-    """Drop old events of keys whose row is not due, and free keys left without any; True marks live slots."""
+def evict_idle(slots: Slots, arena: I64, watermark_us: int, retention_us: int, keeps_keys: bool) -> NDArray[np.bool_]:
+    """Drop old events of keys whose row is not due, and free keys left without any; True marks live slots.
+
+    ``keeps_keys``: what a lifetime has added up stays, events or not.
+    """
     meta, next_change, counters = slots.meta, slots.next_change, slots.counters
     live = np.zeros(counters[USED], dtype=np.bool_)
     for slot in range(counters[USED]):
@@ -201,7 +222,7 @@ def evict_idle(slots: Slots, arena: I64, watermark_us: int, retention_us: int) -
             end = meta[slot, START] + meta[slot, COUNT]
             meta[slot, START] = upper_bound(arena, meta[slot, START], end, watermark_us - retention_us - 1)
             meta[slot, COUNT] = end - meta[slot, START]
-            if meta[slot, COUNT] == 0:
+            if meta[slot, COUNT] == 0 and not keeps_keys:
                 meta[slot, CAP], next_change[slot] = GONE, NEVER_US
                 meta[slot, BASE], counters[FREE] = counters[FREE], slot
                 continue
@@ -246,15 +267,32 @@ def compact(slots: Slots, old: I64, new: I64) -> None:
 
 
 @kernel
-def load(counts: I64, t: I64, ids: I64, inputs: I64, shape: Shape, slots: Slots, arena: I64, known: I64) -> None:
-    """Fill a state whose slots are taken, in order, but empty; the arena is zero, and everything has room."""
+def load(
+    counts: I64,
+    t: I64,
+    ids: I64,
+    inputs: I64,
+    base: I64,
+    shape: Shape,
+    slots: Slots,
+    arena: I64,
+    known: I64,
+) -> None:
+    """Fill a state whose slots are taken, in order, but empty; everything has room.
+
+    ``base``: (n, C) lifetime cells before the events of each slot.
+    """
     meta, counters, seen = slots.meta, slots.counters, shape.seen
+    features, folds, first_cell = shape.features, shape.folds, shape.base
     top, source = 0, 0
     for slot in range(counts.size):
         meta[slot, BASE] = meta[slot, START] = top
         meta[slot, CAP], meta[slot, COUNT] = _packed(counts[slot]), counts[slot]
+        begin(arena, top, features, folds)
+        for c in range(base.shape[1]):
+            arena[top, first_cell + c] = base[slot, c]
         for k in range(counts[slot]):
-            put(arena, top + k, t[source], ids[source], inputs, source, seen)
+            put(arena, top + k, t[source], ids[source], inputs, source, seen, features, folds)
             place = id_place(ids[source], known)
             if known[place, SLOT] < 0:
                 counters[IDS] += 1

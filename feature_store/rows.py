@@ -14,7 +14,7 @@ __all__ = ["RowBatch", "newest_of"]
 class RowBatch:
     """Rows of one view; a row holds at every instant ``valid_from_us <= q < valid_until_us``.
 
-    Shapes: n rows, F features, I inputs, m events in all states.
+    Shapes: n rows, W cells (feature_store.row_values), I inputs, m events in all states, C lifetime cells.
     """
 
     keys: NDArray[np.generic]
@@ -23,7 +23,7 @@ class RowBatch:
     valid_until_us: NDArray[np.int64]
     """(n,) NEVER_US when nothing more happens without new events."""
     values: NDArray[np.float64]
-    """(n, F) NaN is null; Int64 features are whole numbers below 2**53."""
+    """(n, W) NaN is null."""
     has_state: NDArray[np.bool_]
     """(n,) whether the slice below holds every live event of the key.
 
@@ -35,6 +35,8 @@ class RowBatch:
     state_id: NDArray[np.int64]
     state_inputs: NDArray[np.int64]
     """(I, m) NULL where missing."""
+    state_base: NDArray[np.int64]
+    """(n, C) cells of the view's lifetimes before those events (feature_store.fold_kernels)."""
 
     def __len__(self) -> int:
         return len(self.valid_from_us)
@@ -59,6 +61,7 @@ class RowBatch:
             state_t=nothing,
             state_id=nothing,
             state_inputs=np.empty((len(plan.inputs), 0), dtype=np.int64),
+            state_base=np.empty((len(keys), 0), dtype=np.int64),
         )
 
 
@@ -80,6 +83,7 @@ def newest_of(older: RowBatch, newer: RowBatch) -> RowBatch:
         state_t=np.concatenate([older.state_t[events], newer.state_t]),
         state_id=np.concatenate([older.state_id[events], newer.state_id]),
         state_inputs=np.concatenate([older.state_inputs[:, events], newer.state_inputs], axis=1),
+        state_base=np.concatenate([older.state_base[rows], newer.state_base]),
     )
 
 

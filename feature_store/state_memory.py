@@ -35,6 +35,8 @@ class StateMemory:
         self.arena = empty_arena(plan, 1024)
         self.known = empty_ids(256)
         self.pending = empty_pending(64)
+        self.peaks = np.zeros(len(plan.inputs), dtype=np.int64)
+        """(I,) largest magnitude of each input there ever was."""
         self.texts: list[str] = []
         """Key of each slot, when keys are texts."""
         self._text_slots: dict[str, int] = {}
@@ -53,6 +55,12 @@ class StateMemory:
     def nbytes(self) -> int:
         """Memory of the arrays."""
         return sum(array.nbytes for array in (*self.slots, *self.pending, self.arena, self.known))
+
+    def held(self) -> I64:
+        """Slots that later answers depend on: those with events, and with what a lifetime added up."""
+        meta = self.slots.meta[: self.used]
+        held = meta[:, CAP] > 0 if self._plan.view.has_lifetime else meta[:, COUNT] > 0
+        return np.flatnonzero(held).astype(np.int64)
 
     def slots_of(self, keys: NDArray[np.generic]) -> NDArray[np.int32]:
         """Slot of each key, made for new ones; :meth:`reserve` comes first."""
@@ -117,7 +125,9 @@ class StateMemory:
     def forget_idle(self, watermark_us: int) -> None:
         """Drop old events of keys that nothing has touched, and keys left without any."""
         before = self.slots.counters[FREE]
-        live = ring_kernels.evict_idle(self.slots, self.arena, watermark_us, self._plan.retention_us)
+        live = ring_kernels.evict_idle(
+            self.slots, self.arena, watermark_us, self._plan.retention_us, self._plan.view.has_lifetime
+        )
         if self.slots.counters[FREE] == before:
             return
         if self._plan.has_text_keys:
@@ -125,15 +135,16 @@ class StateMemory:
         else:
             self._rebuild_keys(live, len(self.slots.table))
 
-    def load(self, keys: NDArray[np.generic], counts: I64, t: I64, ids: I64, inputs: I64) -> None:
-        """Fill an empty memory: slot i is of ``keys[i]`` and has the next ``counts[i]`` events."""
+    def load(self, keys: NDArray[np.generic], counts: I64, t: I64, ids: I64, inputs: I64, base: I64) -> None:
+        """Fill an empty memory: slot i is of ``keys[i]``, begins with cells ``base[i]``, has ``counts[i]`` events."""
         self.reserve(len(keys), 0)
         self.slots_of(keys)
         self.slots.meta[: len(keys), COUNT] = counts
         self.slots.meta[: len(keys), CAP] = 1
         self.arena = empty_arena(self._plan, 2 * int(ring_kernels.room_needed(self.slots)) + 1024)
         self.known = empty_ids(power_of_two(4 * len(t)))
-        ring_kernels.load(counts, t, ids, inputs, shape_of(self._plan), self.slots, self.arena, self.known)
+        shape = shape_of(self._plan)
+        ring_kernels.load(counts, t, ids, inputs, base, shape, self.slots, self.arena, self.known)
 
     def _rebuild_keys(self, live: NDArray[np.bool_], size: int) -> None:
         table = np.full(size, -1, dtype=np.int32)

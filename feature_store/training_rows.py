@@ -12,6 +12,7 @@ corrected   late events count too; a label counts from t + delay on, whenever it
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -19,33 +20,44 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from feature_store.compute import EventColumns, Mode, event_columns, features_at, request_columns
+from feature_store.derived import derive_columns
+from feature_store.ids import event_ids64
 from feature_store.offline_tables import ARRIVAL, LABEL_ARRIVAL, LATE
 from feature_store.plan import NULL, ViewPlan, compile_view
+from feature_store.row_values import value_columns
 from feature_store.table_columns import find_column, read_field, read_labels, read_times
 from headrace.errors import ConfigError
 from headrace.spec.model import Model
 from headrace.spec.policies import SlicesHold
-from headrace.spec.streams import LabelledStream
+from headrace.spec.streams import EventStream, LabelledStream
 from headrace.spec.types import String
 
-__all__ = ["arrived_late_share", "reach_us", "training_rows"]
+__all__ = ["arrived_late_share", "first_needed_us", "training_rows"]
 
 _WHAT = "the events"
 
 
 def training_rows(
-    model: Model, events: pa.Table, *, start_us: int, end_us: int, as_of_us: int, mode: Mode = "as_served"
+    model: Model,
+    events: pa.Table,
+    *,
+    start_us: int,
+    end_us: int,
+    as_of_us: int,
+    mode: Mode = "as_served",
+    others: Sequence[pa.Table] = (),
 ) -> pa.Table:
     """One row per event in [start, end) whose label is known, sorted by time and id.
 
     Args:
         model: whose inputs and label.
-        events: events of its stream with the outcome's column, reaching back ``reach_us(model)`` before ``start_us``;
-            when present ``_arrival``, ``_label_arrival`` and ``_late`` are respected.
+        events: events of its stream with the outcome's column, from :func:`first_needed_us` on; when present
+            ``_arrival``, ``_label_arrival`` and ``_late`` are respected.
         start_us: first event time.
         end_us: event time after the last.
         as_of_us: knowledge time.
         mode: ``as_served`` or ``corrected``.
+        others: events of each further stream, ``model.streams[1:]``.
 
     Returns:
         id, event time, fields that only gates look at, the inputs as float64, the label as int64.
@@ -57,7 +69,7 @@ def training_rows(
         raise ConfigError(f"mode is {mode!r}", hint="use as_served or corrected")
     stream, label = model.events, model.label
     if mode == "as_served":
-        events = _seen_by(events, as_of_us)
+        events, others = _seen_by(events, as_of_us), [_seen_by(other, as_of_us) for other in others]
     times_us = read_times(events, stream, what=_WHAT)
     outcomes = read_labels(find_column(events, label.value, what=_WHAT), label, what=_WHAT)
     inside = (times_us >= start_us) & (times_us < end_us)
@@ -72,15 +84,18 @@ def training_rows(
         stream.id: find_column(spine, stream.id, what=_WHAT),
         stream.time: pa.array(times_us[chosen]).cast(pa.timestamp("us", tz="UTC")),
     }
-    columns |= {name: _field(spine, model, name) for name in _fields_of_gates(model)}
-    columns |= _inputs(model, events, spine, mode)
+    columns |= {name: _nullable(_field(spine, model, name)) for name in _fields_of_gates(model)}
+    columns |= _inputs(model, dict(zip(model.streams, (events, *others), strict=True)), spine, mode)
     columns[label.value] = pa.array(outcomes[chosen])
     return pa.table(columns)
 
 
-def reach_us(model: Model) -> int:
-    """How far before its first row a training set looks for events."""
-    return max((view.reach_us for view in model.views), default=0)
+def first_needed_us(model: Model, stream: EventStream, start_us: int) -> int:
+    """Time of the earliest event that can matter to a training set whose rows begin at ``start_us``."""
+    views = [view for view in model.views if view.events is stream]
+    if any(view.has_lifetime for view in views):
+        return stream.earliest_us
+    return start_us - max((view.reach_us for view in views), default=0)
 
 
 def arrived_late_share(model: Model, events: pa.Table, start_us: int, end_us: int) -> float:
@@ -96,21 +111,29 @@ def arrived_late_share(model: Model, events: pa.Table, start_us: int, end_us: in
     return float(np.mean(delays_us > model.events.lateness_us)) if delays_us.size else 0.0
 
 
-def _inputs(model: Model, events: pa.Table, spine: pa.Table, mode: Mode) -> dict[str, pa.Array]:
+def _inputs(model: Model, events: Mapping[EventStream, pa.Table], spine: pa.Table, mode: Mode) -> dict[str, pa.Array]:
     """Inputs by full name, in the model's order."""
-    found: dict[str, pa.Array] = {}
+    found: dict[str, NDArray[np.float64]] = {}
+    times_us = read_times(spine, model.events, what=_WHAT)
+    ids = event_ids64(read_field(spine, model.events.id, model.events.schema[model.events.id], what=_WHAT))
     for view in model.views:
         plan = compile_view(view)
-        read = _known(plan, event_columns(plan, events, what=_WHAT), mode)
-        asked = event_columns(plan, spine, what=_WHAT)
+        read = _known(plan, event_columns(plan, events[view.events], what=_WHAT), mode)
+        keys = read_field(spine, view.entity, model.events.schema[view.entity], what=_WHAT)
+        own_ids = ids if view.events is model.events else None
         # Both modes differ in what counts as arrived, see _known; never does a row see its own label too early.
-        values = features_at(plan, read, asked.keys, asked.times_us, own_ids=asked.ids, mode="as_served")
-        found |= {name: _nullable(values[:, index]) for index, name in enumerate(view.full_names)}
+        values = features_at(plan, read, keys, times_us, own_ids=own_ids, mode="as_served")
+        found |= value_columns(plan, values)
     for request in model.requests:
         made = request_columns(request, spine, what=_WHAT)
-        found |= {name: values.cast(pa.float64()) for name, values in zip(request.full_names, made, strict=True)}
+        found |= {
+            name: values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            for name, values in zip(request.full_names, made, strict=True)
+        }
+    for derived in model.derived:
+        found |= derive_columns(derived, found)
     found |= {name: _field(spine, model, name) for name in model.features if isinstance(name, str)}
-    return {name: found[name] for name in model.feature_names}
+    return {name: _nullable(found[name]) for name in model.feature_names}
 
 
 def _known(plan: ViewPlan, events: EventColumns, mode: Mode) -> EventColumns:
@@ -139,8 +162,8 @@ def _fields_of_gates(model: Model) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(wanted) if name not in (*model.feature_names, model.events.id))
 
 
-def _field(events: pa.Table, model: Model, name: str) -> pa.Array:
-    return _nullable(read_field(events, name, model.events.schema[name], what=_WHAT).astype(np.float64))
+def _field(events: pa.Table, model: Model, name: str) -> NDArray[np.float64]:
+    return read_field(events, name, model.events.schema[name], what=_WHAT).astype(np.float64)
 
 
 def _nullable(values: NDArray[np.float64]) -> pa.Array:

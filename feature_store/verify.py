@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from feature_store.comparison import FeatureComparison
 from feature_store.compute import evaluate, features_at, request_columns
+from feature_store.derived import derive_columns
 from feature_store.event_columns import EventColumns, event_columns
 from feature_store.ids import event_id64, event_ids64
 from feature_store.kernels import I64
 from feature_store.own_event import OwnEvent, OwnEventReader
 from feature_store.plan import ViewPlan, compile_view
+from feature_store.row_values import value_columns
 from feature_store.table_columns import read_field
 from headrace.contracts.predictions import PredictionRecord
 from headrace.spec.model import Model
@@ -37,19 +39,21 @@ _NO_PROMISE = frozenset({"STALE", "EXPIRED"})
 class PredictionVerifier:
     """Checks the logged predictions of one model, in batches of any size."""
 
-    def __init__(self, model: Model, events: pa.Table) -> None:
+    def __init__(self, model: Model, events: pa.Table, others: Sequence[pa.Table] = ()) -> None:
         """
         Args:
             model: whose inputs are checked.
             events: its stream's events, from :func:`feature_store.event_log.read_events` with labels and without
                 late ones.
+            others: events of each further stream, ``model.streams[1:]``, read likewise.
         """
         self._model = model
         self._stream = model.events
         self._events = events
         self._ids = event_ids64(read_field(events, self._stream.id, self._stream.schema[self._stream.id], what=_WHAT))
         self._by_id = np.argsort(self._ids, kind="stable")
-        self._histories = [_History(compile_view(view), events) for view in model.views]
+        tables = dict(zip(model.streams, (events, *others), strict=True))
+        self._histories = [_History(compile_view(view), tables[view.events]) for view in model.views]
         self._names = model.feature_names
         self.comparison = FeatureComparison(self._names)
         self.predictions = 0
@@ -68,19 +72,32 @@ class PredictionVerifier:
         logged = np.array([[_float(record.features.get(name)) for name in self._names] for record in read])
         found = self._positions(ids)
         own = [_own_event(self._stream, record) for record in read]
-        truth, served, skip = np.empty_like(logged), np.empty_like(logged), np.zeros(logged.shape, np.bool_)
+        truth, served, skip = self._own_columns(read, found), self._own_columns(read, found), _Flags(len(read))
         for history in self._histories:
             view = history.plan.view
-            keys = _keys(history.plan, read)
-            columns = np.array([self._names.index(name) for name in view.full_names])
-            truth[:, columns], served[:, columns] = history.at(keys, at_us, ids, found >= 0, own)
+            is_own = view.events is self._stream
+            corrected, as_served = history.at(
+                _keys(history.plan, self._stream, read), at_us, ids, found >= 0, own, is_own
+            )
+            truth |= value_columns(history.plan, corrected)
+            served |= value_columns(history.plan, as_served)
             status = [str(record.views.get(view.name, {}).get("status", "absent")) for record in read]
-            flagged = np.array([name in _NO_PROMISE or name == "absent" for name in status])
-            skip[np.ix_(flagged, columns)] = True
+            skip.set(view.full_names, np.array([name in _NO_PROMISE or name == "absent" for name in status]))
             self.skipped.update(f"{view.name} {name}" for name in status if name in _NO_PROMISE or name == "absent")
-        self._fill_own(read, found, truth, served)
+        for derived in self._model.derived:
+            truth |= derive_columns(derived, truth)
+            served |= derive_columns(derived, served)
+            of = [name for item in derived.of for name in item.full_names]
+            skip.set(derived.full_names, np.any([skip.of(name) for name in of], axis=0))
         names = [record.prediction_id for record in read]
-        self.comparison.add(logged, truth, of=names, at_us=at_us, skip=skip, as_served=served)
+        self.comparison.add(
+            logged,
+            np.column_stack([truth[name] for name in self._names]),
+            of=names,
+            at_us=at_us,
+            skip=np.column_stack([skip.of(name) for name in self._names]),
+            as_served=np.column_stack([served[name] for name in self._names]),
+        )
 
     def _positions(self, ids: I64) -> I64:
         """Row of each event in the log, -1 where it is not there."""
@@ -90,7 +107,7 @@ class PredictionVerifier:
         rows = self._by_id[np.minimum(place, len(self._ids) - 1)]
         return np.where(self._ids[rows] == ids, rows, -1)
 
-    def _fill_own(self, read: list[PredictionRecord], found: I64, *into: NDArray[np.float64]) -> None:
+    def _own_columns(self, read: list[PredictionRecord], found: I64) -> dict[str, NDArray[np.float64]]:
         """Request features and plain fields, from the logged event, or as sent where it never came."""
         table = self._own_rows(read, found)
         columns = {
@@ -102,10 +119,10 @@ class PredictionVerifier:
         }
         for name in (item for item in self._model.features if isinstance(item, str)):
             columns[name] = read_field(table, name, self._stream.schema[name], what="the predicted events")
-        for name, column in columns.items():
-            values = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column
-            for matrix in into:
-                matrix[:, self._names.index(name)] = values.astype(np.float64)
+        return {
+            name: (column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column).astype(np.float64)
+            for name, column in columns.items()
+        }
 
     def _own_rows(self, read: list[PredictionRecord], found: I64) -> pa.Table:
         names = [*self._stream.schema, self._stream.time]
@@ -134,9 +151,12 @@ class _History:
         ids: I64,
         logged: NDArray[np.bool_],
         own: Sequence[OwnEvent],
+        is_own: bool,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Values (n, F), from all events and from those that had arrived."""
+        """Values (n, W), from all events and from those that had arrived; ``is_own``: of the predicted stream."""
         truth = features_at(self.plan, self._events, keys, at_us, mode="corrected")
+        if not is_own:
+            return truth, features_at(self.plan, self._events, keys, at_us, mode="as_served")
         served = features_at(self.plan, self._events, keys, at_us, own_ids=ids, mode="as_served")
         for row in np.flatnonzero(~logged).tolist():
             truth[row] = served[row] = self._with_own(keys[row], int(at_us[row]), own[row])
@@ -166,8 +186,22 @@ class _History:
         return self._sorted[first:last]
 
 
-def _keys(plan: ViewPlan, records: Sequence[PredictionRecord]) -> NDArray[np.generic]:
-    entity, stream = plan.view.entity, plan.view.events
+class _Flags:
+    """Which values of a batch promise nothing, by full name."""
+
+    def __init__(self, rows: int) -> None:
+        self._none = np.zeros(rows, np.bool_)
+        self._set: dict[str, NDArray[np.bool_]] = {}
+
+    def set(self, names: Sequence[str], rows: NDArray[np.bool_]) -> None:
+        self._set.update(dict.fromkeys(names, rows))
+
+    def of(self, name: str) -> NDArray[np.bool_]:
+        return self._set.get(name, self._none)
+
+
+def _keys(plan: ViewPlan, stream: EventStream, records: Sequence[PredictionRecord]) -> NDArray[np.generic]:
+    entity = plan.view.entity
     keys = [_typed(stream, entity, record.entities[entity]) for record in records]
     return np.array(keys, object if plan.has_text_keys else np.int64)
 

@@ -9,7 +9,8 @@ from feature_store.comparison import FeatureComparison
 from feature_store.compute import features_at
 from feature_store.event_columns import event_columns
 from feature_store.lookup import LookupRequest, OnlineReader
-from feature_store.plan import compile_view
+from feature_store.plan import ViewPlan, compile_view
+from feature_store.row_values import Value, cell_names
 from headrace.spec.features import FeatureView
 
 __all__ = ["OnlineVerifier"]
@@ -29,7 +30,7 @@ class OnlineVerifier:
         """
         self._plan, self._reader = compile_view(view), reader
         self._events = event_columns(self._plan, events, what="the event log")
-        self.comparison = FeatureComparison(view.full_names)
+        self.comparison = FeatureComparison(cell_names(view))
         self.rows = 0
         """Keys looked up."""
         self.absent = 0
@@ -57,8 +58,17 @@ class OnlineVerifier:
         instants = [
             last if row.event_time_us is None else row.event_time_us for row, last in zip(found, last_us, strict=True)
         ]
-        stored = [[np.nan if value is None else float(value) for value in row.values.values()] for row in found]
+        stored = [_cells(self._plan, list(row.values.values())) for row in found]
         at_us = np.array(instants, np.int64)
         asked = np.array(keys, object if self._plan.has_text_keys else np.int64)
         truth = features_at(self._plan, self._events, asked, at_us, mode="corrected")
         self.comparison.add(np.array(stored), truth, of=[str(key) for key in keys], at_us=at_us)
+
+
+def _cells(plan: ViewPlan, values: Sequence[Value]) -> list[float]:
+    """Values as the cells they were stored in."""
+    cells = [np.nan] * plan.width
+    for entry, value in zip(plan.features, values, strict=True):
+        items = value if isinstance(value, list) else [] if value is None else [value]
+        cells[entry.slot : entry.slot + len(items)] = map(float, items)
+    return cells

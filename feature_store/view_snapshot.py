@@ -23,7 +23,7 @@ from headrace.errors import IntegrityError
 
 __all__ = ["FORMAT", "pack", "unpack"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the dictionary; a reader refuses others."""
 _COLUMNS = (("dirty", DIRTY), ("emitted", EMITTED), ("changed", CHANGED))
 
@@ -31,13 +31,16 @@ _COLUMNS = (("dirty", DIRTY), ("emitted", EMITTED), ("changed", CHANGED))
 def pack(plan: ViewPlan, memory: StateMemory) -> dict[str, NDArray[np.generic]]:
     """Arrays of a state: everything that later answers depend on, and nothing else."""
     meta, pending = memory.slots.meta, memory.pending
-    held = np.flatnonzero(meta[: memory.used, COUNT]).astype(np.int64)
+    shape = shape_of(plan)
+    held = memory.held()
     starts = np.zeros(len(held) + 1, dtype=np.int64)
     np.cumsum(meta[held, COUNT], out=starts[1:])
     size = int(starts[-1])
     t, ids = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
     inputs = np.empty((len(plan.inputs), size), dtype=np.int64)
-    drain_kernels.write_state(held, shape_of(plan), memory.slots, memory.arena, starts, t, ids, inputs)
+    drain_kernels.write_state(held, shape, memory.slots, memory.arena, starts, t, ids, inputs)
+    base = np.empty((len(held), shape.width - shape.base), dtype=np.int64)
+    drain_kernels.write_base(held, shape, memory.slots, memory.arena, base)
     waiting = pending.at != NEVER_US
     arrays: dict[str, NDArray[np.generic]] = {
         "format": np.array([FORMAT], dtype=np.int64),
@@ -47,6 +50,8 @@ def pack(plan: ViewPlan, memory: StateMemory) -> dict[str, NDArray[np.generic]]:
         "event_t": t,
         "event_id": ids,
         "event_inputs": inputs,
+        "base": base,
+        "peaks": memory.peaks.copy(),
         "pending_id": pending.id[waiting],
         "pending_value": pending.value[waiting],
         "pending_at": pending.at[waiting],
@@ -78,9 +83,10 @@ def unpack(plan: ViewPlan, arrays: dict[str, NDArray[np.generic]]) -> StateMemor
             hint="start the changed view from the log instead",
         )
     memory = StateMemory(plan)
-    names = ("count", "event_t", "event_id", "event_inputs")
+    names = ("count", "event_t", "event_id", "event_inputs", "base")
     memory.load(_texts(arrays) if plan.has_text_keys else arrays["keys"], *(plain(arrays[name]) for name in names))
     n = memory.used
+    memory.peaks = plain(arrays["peaks"])
     memory.slots.next_change[:n] = plain(arrays["next_change"])
     for name, column in _COLUMNS:
         memory.slots.meta[:n, column] = plain(arrays[name])

@@ -20,6 +20,7 @@ from feature_store.plan import ViewPlan
 from feature_store.rows import RowBatch
 from feature_store.state_memory import StateMemory
 from feature_store.view_snapshot import pack, unpack
+from feature_store.window_kernels import raise_peaks
 
 __all__ = ["BEGINNING_US", "Applied", "Drained", "ViewState"]
 
@@ -87,6 +88,7 @@ class ViewState:
         memory.reserve(len(times_us), self.watermark_us - self.plan.retention_us)
         times_us, ids = plain(times_us), plain(ids)
         inputs = inputs.astype(np.int64, order="C")  # a copy: labels that waited are put into it
+        raise_peaks(inputs, memory.peaks)
         event_slots = memory.slots_of(keys)
         outcome = np.empty(len(times_us), dtype=np.int8)
         done = 0
@@ -168,7 +170,7 @@ class ViewState:
         Args:
             log: also give every change point; what a drain without it passes over is not logged later.
         """
-        slots, arena, shape = self._memory.slots, self._memory.arena, self._shape
+        slots, arena, peaks, shape = self._memory.slots, self._memory.arena, self._memory.peaks, self._shape
         due = drain_kernels.due_slots(slots, self.watermark_us)
         keys = self._memory.keys_of(due)
         logged = self._drain_log(due, keys) if log else None
@@ -178,14 +180,16 @@ class ViewState:
         starts = drain_kernels.state_bounds(due, slots, arena, oldest_us, has_state)
         size = int(starts[-1])
         valid_from, valid_until = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-        values = np.empty((n, len(self.plan.kind)), dtype=np.float64)
+        values = np.empty((n, self.plan.width), dtype=np.float64)
         t, ids = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
         inputs = np.empty((len(self.plan.inputs), size), dtype=np.int64)
+        base = np.empty((n, shape.width - shape.base), dtype=np.int64)
         drain_kernels.write_latest(
             due,
             shape,
             slots,
             arena,
+            peaks,
             self.watermark_us,
             oldest_us,
             valid_from,
@@ -195,6 +199,7 @@ class ViewState:
             t,
             ids,
             inputs,
+            base,
         )
         self._sweep()
         latest = RowBatch(
@@ -207,6 +212,7 @@ class ViewState:
             state_t=t,
             state_id=ids,
             state_inputs=inputs,
+            state_base=base,
         )
         return Drained(latest=latest, log=logged)
 
@@ -232,9 +238,18 @@ class ViewState:
         slots, arena, shape = self._memory.slots, self._memory.arena, self._shape
         room = int(drain_kernels.log_bounds(due, shape, slots, arena, self.watermark_us))
         key_row, valid_from, valid_until = (np.empty(room, dtype=np.int64) for _ in range(3))
-        values = np.empty((room, len(self.plan.kind)), dtype=np.float64)
+        values = np.empty((room, self.plan.width), dtype=np.float64)
         n = drain_kernels.write_log(
-            due, shape, slots, arena, self.watermark_us, key_row, valid_from, valid_until, values
+            due,
+            shape,
+            slots,
+            arena,
+            self._memory.peaks,
+            self.watermark_us,
+            key_row,
+            valid_from,
+            valid_until,
+            values,
         )
         return RowBatch.without_state(self.plan, keys[key_row[:n]], valid_from[:n], valid_until[:n], values[:n])
 

@@ -25,8 +25,10 @@ from headrace.errors import ConfigError
 __all__ = [
     "KafkaSettings",
     "MlflowSettings",
+    "OfflineSettings",
     "PagerSettings",
     "RedisSettings",
+    "SchemaRegistrySettings",
     "ServeSettings",
     "Settings",
     "StreamSettings",
@@ -55,6 +57,16 @@ class RedisSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaRegistrySettings:
+    url: str = ""
+    """Address of a Confluent-compatible registry; empty: schemas are kept in ``<home>/data/schemas``."""
+    credentials_file: str = ""
+    """Path of a file with ``user:password`` (or ``key:secret``) on one line."""
+    ca_file: str = ""
+    """Path of certificates to trust besides the usual ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TemporalSettings:
     address: str = "127.0.0.1:7233"
     namespace: str = "default"
@@ -78,6 +90,19 @@ class StreamSettings:
     """Wall-clock seconds between two state snapshots."""
     flush_rows: int = 100_000
     """Rows of one offline Parquet file, unless a snapshot closes it earlier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineSettings:
+    """How long the offline logs are kept, as durations of event time such as ``400d``; empty: for ever.
+
+    Not part of a stream's definition: a view is a new one when its stream changes, and how long files lie does not
+    change what they mean.
+    """
+
+    event_retention: str = ""
+    label_retention: str = ""
+    feature_retention: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +146,11 @@ class Settings:
     """Folder that holds state, data, logs and reports."""
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
+    schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     mlflow: MlflowSettings = field(default_factory=MlflowSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
+    offline: OfflineSettings = field(default_factory=OfflineSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     pager: PagerSettings = field(default_factory=PagerSettings)
@@ -137,6 +164,11 @@ class Settings:
     def state_dir(self) -> Path:
         """Root of the stream state snapshots."""
         return self.home / "data" / "state"
+
+    @property
+    def schemas_dir(self) -> Path:
+        """Root of the embedded schema registry."""
+        return self.home / "data" / "schemas"
 
     @property
     def registry_path(self) -> Path:

@@ -28,6 +28,7 @@ from headrace.manifest_file import read_manifest, write_manifest
 
 __all__ = [
     "DATA_FILE",
+    "ERASED_FILE",
     "MANIFEST_FILE",
     "DatasetRows",
     "content_hash",
@@ -39,6 +40,8 @@ __all__ = [
 
 DATA_FILE = "data.parquet"
 MANIFEST_FILE = "manifest.json"
+ERASED_FILE = "erased.json"
+"""Beside the manifest of a data set whose rows were removed because they held an erased subject."""
 
 Array = NDArray[Any]
 
@@ -121,6 +124,11 @@ def read_dataset(folder: Path) -> tuple[DatasetManifest, pa.Table]:
         IntegrityError: a file is absent, or the rows are not those the manifest names.
     """
     manifest = read_manifest(folder / MANIFEST_FILE, DatasetManifest)
+    if (folder / ERASED_FILE).exists():
+        raise IntegrityError(
+            f"the rows of data set {manifest.dataset_id} were removed with a subject that was erased",
+            hint="build a new one; it holds everybody else",
+        )
     try:
         table = pq.read_table(folder / DATA_FILE, partitioning=None)
     except (pa.ArrowException, OSError) as error:

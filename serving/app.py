@@ -83,7 +83,7 @@ class _Handlers:
         service = self._service(path["model"])
         payload = self._payloads[path["model"]]
         events, batch = payload.read(read_json(body), now_us=self._parts.clock.now_us())
-        requests = [lookup_request(service.model.views, event) for event in events]
+        requests = [lookup_request(service.model, event) for event in events]
         rows: Sequence[Mapping[str, ViewRow]] | str
         try:
             rows = await self._read(requests)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from feature_store.derived import derive_columns
+from headrace.spec.features import DerivedFeatures, RequestFeatures
 from headrace.spec.model import Model
 from headrace.spec.streams import EventStream
 from headrace.spec.types import Bool, Int64, String
@@ -23,7 +25,7 @@ class FeatureRow(Protocol):
     @property
     def status(self) -> str: ...
     @property
-    def values(self) -> Mapping[str, float | int | None]: ...
+    def values(self) -> Mapping[str, float | int | list[float | int] | None]: ...
     @property
     def version(self) -> int | None: ...
     @property
@@ -49,6 +51,7 @@ class FeatureMatrix:
                 tuple((column[full], name) for full, name in zip(view.full_names, view.feature_names, strict=True)),
             )
             for view in model.views
+            if view in model.features
         )
         self._requests = tuple(
             (
@@ -56,7 +59,9 @@ class FeatureMatrix:
                 tuple((column[full], name) for full, name in zip(item.full_names, item.feature_names, strict=True)),
             )
             for item in model.requests
+            if item in model.features
         )
+        self._derived = tuple((item, tuple(column[full] for full in item.full_names)) for item in model.derived)
         self._fields = tuple((column[item], item) for item in model.features if isinstance(item, str))
 
     def fill(self, events: Sequence[RequestEvent], rows: Sequence[ViewRows]) -> npt.NDArray[np.float64]:
@@ -79,7 +84,32 @@ class FeatureMatrix:
                 made = fn(given)
                 for number, name in columns:
                     matrix[:, number] = made[name]
+        for derived, numbers in self._derived:
+            made_of = derive_columns(derived, _known(derived, self._stream, events, rows))
+            matrix[:, numbers] = np.column_stack(list(made_of.values()))
         return matrix
+
+
+def _known(
+    derived: DerivedFeatures, stream: EventStream, events: Sequence[RequestEvent], rows: Sequence[ViewRows]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """What a derived feature is computed of, by full name."""
+    columns: dict[str, npt.NDArray[np.float64]] = {}
+    for item in derived.of:
+        if isinstance(item, RequestFeatures):
+            made = item.fn(event_columns(stream, events))
+            for full, name in zip(item.full_names, item.feature_names, strict=True):
+                columns[full] = np.broadcast_to(np.asarray(made[name], np.float64), len(events))
+            continue
+        for full, feature in zip(item.full_names, item.features, strict=True):
+            values = [row[item.name].values[feature.name] for row in rows]
+            columns[full] = np.full((len(rows), feature.width), np.nan)
+            for line, value in zip(columns[full], values, strict=True):
+                items = value if isinstance(value, list) else [] if value is None else [value]
+                line[: len(items)] = items
+            if not feature.is_list:
+                columns[full] = columns[full][:, 0]
+    return columns
 
 
 def event_columns(stream: EventStream, events: Sequence[RequestEvent]) -> dict[str, npt.NDArray[Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from headrace.artifact_format import LoadedModel
 from headrace.errors import IntegrityError
 from headrace.spec.model import Model
-from headrace.spec.project import fingerprint
+from headrace.spec.project import definitions_of
 
 __all__ = ["ModelShelf"]
 
@@ -17,11 +17,7 @@ class ModelShelf:
     def __init__(self, models_dir: Path, models: Iterable[Model]) -> None:
         self._folder = models_dir
         self._models = {model.name: model for model in models}
-        self._definitions = {
-            name: {view.name: fingerprint(view) for view in model.views}
-            | {item.name: fingerprint(item) for item in model.requests}
-            for name, model in self._models.items()
-        }
+        self._definitions = {name: definitions_of(model) for name, model in self._models.items()}
         self._loaded: dict[tuple[str, str], LoadedModel] = {}
 
     def load(self, model: str, version: str) -> LoadedModel:

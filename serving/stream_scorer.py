@@ -25,6 +25,7 @@ from headrace.errors import ConfigError, HeadraceError, UnavailableError
 from headrace.kafka_clients import consumer, ensure_topics, partition_counts, take
 from headrace.logging import get_logger
 from headrace.spec.features import FeatureView
+from headrace.spec.formats import Json
 from headrace.spec.project import Project
 from serving.event_lookup import lookup_request
 from serving.json_body import read_json
@@ -84,7 +85,11 @@ class StreamScorer:
 
     def __init__(self, settings: Settings, project: Project, stop: threading.Event) -> None:
         self._settings, self._project, self._stop = settings, project, stop
-        self._streams = {model.events.name: EventReader(model.events) for model in project.models}
+        read = {model.events for model in project.models if isinstance(model.events.format, Json)}
+        self._streams = {stream.name: EventReader(stream) for stream in read}
+        for stream in {model.events for model in project.models} - read:
+            hint = "ask for its predictions over HTTP"
+            _log.warning("not scored: only JSON is read here", stream=stream.name, format=str(stream.format), hint=hint)
         self._partitions: Mapping[str, int] = {}
         self.skipped = 0
         """Messages that are no event of their stream."""
@@ -94,6 +99,9 @@ class StreamScorer:
     def run(self) -> None:
         """Consume until ``stop``."""
         settings, topics = self._settings, sorted(self._streams)
+        if not topics:
+            self._stop.wait()
+            return
         ensure_topics(settings, topics)
         self._partitions = self._keyed_partitions()
         reader = OnlineReader(settings.redis.url, self._project)
@@ -124,7 +132,8 @@ class StreamScorer:
             mine = placed.get(service.model.events.name, [])
             if not mine or parts.follower.current(service.model.name) is None:
                 continue  # before the first champion nobody can be scored
-            self._wait(mine, service.model.views, progress)
+            own = [view for view in service.model.views if view.events is service.model.events]
+            self._wait(mine, own, progress)
             rows = self._look_up(mine, service, reader)
             if rows is None:
                 return False
@@ -184,7 +193,7 @@ class StreamScorer:
         self, placed: Sequence[_Placed], service: ModelService, reader: OnlineReader
     ) -> list[dict[str, ViewRow]] | str | None:
         """Features of all events in one round trip, or why there are none; None when stopped while waiting."""
-        requests = [lookup_request(service.model.views, item.event) for item in placed]
+        requests = [lookup_request(service.model, item.event) for item in placed]
         while not self._stop.is_set():
             try:
                 return reader.read(requests)

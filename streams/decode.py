@@ -7,7 +7,7 @@ messages ─► scanner ─► accepted as they are ─┐
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from streams.json_scanner import BOOL, INT, LONG_NUMBER, PRESENT, REAL, TEXT, TI
 from streams.message_check import MAX_MESSAGE_BYTES, Refused, check_message, check_time_bounds
 from streams.payloads import Payloads
 
-__all__ = ["Decoded", "Decoder", "Refusal", "event_decoder", "label_decoder"]
+__all__ = ["BatchDecoder", "Decoded", "Decoder", "Refusal", "event_decoder", "label_decoder"]
 
 I64 = NDArray[np.int64]
 _KINDS = {Int64: INT, Float64: REAL, String: TEXT, Bool: BOOL}
@@ -28,21 +28,23 @@ _MAX_STEPS = 2.0**53
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A message that is not used."""
+    """A message, or some rows of one, that are not used."""
 
     row: int
-    """Its place in the batch."""
+    """Place of the message in the batch."""
     reason: str
     """One of DEAD_LETTER_REASONS."""
     detail: str
+    events: int = 1
+    """How many events that are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decoded:
-    """Columns of the accepted messages."""
+    """Columns of the accepted events."""
 
     rows: I64
-    """Their places in the batch, rising."""
+    """Places of their messages in the batch, rising; one that holds many events stands there for each."""
     columns: dict[str, NDArray[np.generic]]
     """Field -> int64, float64, bool, or objects (texts); time is microseconds. Null cells: 0, NaN, False, None."""
     nulls: dict[str, NDArray[np.bool_]]
@@ -50,8 +52,22 @@ class Decoded:
     refused: list[Refusal]
 
 
+class BatchDecoder(Protocol):
+    """Decodes the messages of one topic, whatever their format."""
+
+    malformed: str
+    """Reason to refuse what is no message of this format, an empty one for example."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the columns."""
+
+    def decode(self, messages: Payloads, arrivals_us: I64) -> Decoded:
+        """Columns of what is right, and refusals of what is not; ``arrivals_us`` (n,) says when each came."""
+
+
 class Decoder:
-    """Decodes the messages of one topic.
+    """Decodes the JSON messages of one topic.
 
     Args:
         schema: fields without the time; nullable ones may be absent.
@@ -60,6 +76,8 @@ class Decoder:
         future_us: times further than this ahead of the arrival are refused.
         values: integer field -> the only values it may have; others are refused as ``bad_label``.
     """
+
+    malformed = "malformed_json"
 
     def __init__(
         self,

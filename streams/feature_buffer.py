@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from feature_store.offline_log import drop_from, write_segment
 from feature_store.offline_tables import TIMESTAMP, feature_schema
 from feature_store.plan import NEVER_US, ViewPlan
+from feature_store.row_values import value_arrays
 from feature_store.rows import RowBatch
 
 __all__ = ["FeatureBuffer", "LogPart"]
@@ -63,12 +64,7 @@ class FeatureBuffer:
             _instants(rows.valid_from_us),
             _instants(np.full(n, created_us, dtype=np.int64)),
         ]
-        for feature, is_int in enumerate(plan.is_int):
-            column = np.ascontiguousarray(rows.values[:, feature])
-            null = np.isnan(column)
-            if is_int:
-                column = np.where(null, 0, column).astype(np.int64)
-            arrays.append(pa.array(column, mask=null if null.any() else None))
+        arrays += value_arrays(plan, rows.values)
         arrays.append(_instants(rows.valid_until_us, mask=rows.valid_until_us == NEVER_US))
         arrays.append(pa.array(np.full(n, version, dtype=np.int64)))
         return pa.table(arrays, schema=self._schema)

@@ -1,8 +1,10 @@
 """Publishes a file of events and labels as producers would have: in time order, each at its own instant.
 
-An event arrives at its event time, its label ``delay`` later; both instants become Kafka's message time, so arrival
-times of a replay mean what they meant then. After each stretch every partition gets a tick (an empty message whose
-header says how far event time has come), as an idle source would send as a heartbeat.
+Events are written in the format their stream declares; in Arrow those of one partition and moment share a message.
+An event arrives at its event time (in Arrow: with the last of its message), its label ``delay`` later; both instants
+become Kafka's message time, so arrival times of a replay mean what they meant then. After each stretch every partition
+gets a tick (an empty message whose header says how far event time has come), as an idle source would send as a
+heartbeat.
 """
 
 from collections.abc import Sequence
@@ -18,13 +20,18 @@ from headrace.contracts.streams import FLUSH_HEADER, WATERMARK_HEADER
 from headrace.errors import ConfigError
 from headrace.kafka_clients import ensure_topics, partition_counts
 from headrace.kafka_sender import Sender
+from headrace.spec.formats import ArrowBatches, Avro
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
+from streams.formats.arrow_writer import ArrowWriter
+from streams.formats.avro_writer import AvroWriter, declared_schema
+from streams.schema_registry_choice import open_registry
 
 __all__ = ["Publisher"]
 
 _US_PER_MS = 1_000
 _CHUNK = 20_000
+_BATCH_SPAN_US = 60_000_000
 
 
 class Publisher:
@@ -36,13 +43,23 @@ class Publisher:
         stream: what the events are.
         events: the stream's columns, time as timestamp[us, UTC]; with the label's column when labels are published.
         labels: what the labels are; None publishes events only.
+        batch_span_us: most event time of one Arrow message.
 
     Raises:
         ConfigError: a column is missing.
+        RejectedError: the schema registry does not take the stream's schema.
+        UnavailableError: Kafka or the schema registry does not answer.
     """
 
     def __init__(
-        self, settings: Settings, project: Project, stream: EventStream, events: pa.Table, labels: LabelStream | None
+        self,
+        settings: Settings,
+        project: Project,
+        stream: EventStream,
+        events: pa.Table,
+        labels: LabelStream | None,
+        *,
+        batch_span_us: int = _BATCH_SPAN_US,
     ) -> None:
         wanted = [*stream.schema, stream.time, *([labels.value] if labels else [])]
         missing = [name for name in wanted if name not in events.column_names]
@@ -56,6 +73,13 @@ class Publisher:
         self._topics = [stream.name, *([labels.name] if labels else [])]
         ensure_topics(settings, self._topics)
         self._partitions = partition_counts(settings, self._topics)
+        self._avro: AvroWriter | None = None
+        self._arrow: ArrowWriter | None = None
+        if isinstance(stream.format, Avro):
+            subject = stream.format.subject or f"{stream.name}-value"
+            self._avro = AvroWriter(stream, open_registry(settings).register(subject, declared_schema(stream)))
+        elif isinstance(stream.format, ArrowBatches):
+            self._arrow = ArrowWriter(stream, self._partitions[stream.name], span_us=batch_span_us)
         self._sender = Sender(settings, linger_ms=5)
         self._event_at = self._label_at = 0
         self._project = project
@@ -108,10 +132,16 @@ class Publisher:
         stream = self._stream
         if end > start:
             rows = self._table.slice(start, end - start)
+            if self._arrow is not None:
+                for partition, message, time_us in self._arrow.encode(rows):
+                    stamp_ms = time_us // _US_PER_MS
+                    self._sender.send(stream.name, message, partition=partition, timestamp_ms=stamp_ms)
+                self._sender.poll()
+                return
             names = [*stream.schema, stream.time]
             self._sender.send_many(
                 stream.name,
-                _json_objects(rows.select(names)),
+                _json_objects(rows.select(names)) if self._avro is None else self._avro.encode(rows),
                 keys=_texts(rows[stream.key]),
                 timestamps_ms=(self._times_us[start:end] // _US_PER_MS).tolist(),
             )

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.ids import event_ids64, key_partitions
-from feature_store.plan import NULL, to_steps
+from feature_store.inputs import derive, fields_of
+from feature_store.plan import NULL, InputPlan, compile_view, to_steps
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelledStream, LabelStream
-from headrace.spec.types import FieldType, Float64
+from headrace.spec.types import FieldType, Float64, String
 from streams.keyed_log import EVENTS, LABELS, KeyedBatch, SourceMark
 from streams.segment_buffer import SourceRows
 
@@ -43,8 +44,8 @@ class EntityRoute:
     stream: EventStream
     source_partitions: int
     entity: str
-    inputs: tuple[str, ...]
-    """Fields some view of this entity aggregates."""
+    inputs: tuple[InputPlan, ...]
+    """Numbers some view of this entity adds up."""
 
     def split(self, rows: SourceRows, marks: tuple[SourceMark, ...], partitions: int, emit: Emit) -> None:
         keys = rows.columns[self.entity]
@@ -54,10 +55,11 @@ class EntityRoute:
         keys, times_us = keys[order], rows.times_us[order]
         ids = event_ids64(rows.columns[self.stream.id][order])
         sources, offsets = rows.partitions[order], rows.offsets[order]
-        columns = {
-            name: _exact(rows.columns[name], self.stream.schema[name], rows.nulls.get(name))[order]
-            for name in self.inputs
+        schema = self.stream.schema
+        fields = {
+            name: _exact(rows.columns[name], schema[name], rows.nulls.get(name)) for name in fields_of(self.inputs)
         }
+        columns = {entry.name: derive(entry, fields, schema)[order] for entry in self.inputs}
         for partition in range(partitions):
             part = slice(int(bounds[partition]), int(bounds[partition + 1]))
             emit(
@@ -102,16 +104,18 @@ class LabelRoute:
 
 def event_routes(project: Project, stream: EventStream, source_partitions: int) -> list[EntityRoute]:
     """The keyed logs of a stream's views."""
-    inputs: dict[str, list[str]] = {}
+    inputs: dict[str, dict[str, InputPlan]] = {}
     for view in project.views:
         if view.events is stream:
-            wanted = inputs.setdefault(view.entity, [])
-            for feature in view.features:
-                column = feature.column
-                if column is not None and column in stream.schema and column not in wanted:
-                    wanted.append(column)
+            wanted = inputs.setdefault(view.entity, {})
+            wanted.update({entry.name: entry for entry in compile_view(view).inputs if not entry.is_label})
     return [
-        EntityRoute(stream=stream, source_partitions=source_partitions, entity=entity, inputs=tuple(sorted(wanted)))
+        EntityRoute(
+            stream=stream,
+            source_partitions=source_partitions,
+            entity=entity,
+            inputs=tuple(wanted[name] for name in sorted(wanted)),
+        )
         for entity, wanted in inputs.items()
     ]
 
@@ -126,8 +130,10 @@ def label_routes(project: Project, labels: LabelStream, source_partitions: int) 
     return [LabelRoute(labels=labels, source_partitions=source_partitions, entity=entity) for entity in entities]
 
 
-def _exact(values: NDArray[np.generic], kind: FieldType, null: NDArray[np.bool_] | None) -> I64:
-    """Field values as whole steps, NULL where missing."""
+def _exact(values: NDArray[np.generic], kind: FieldType, null: NDArray[np.bool_] | None) -> NDArray[np.generic]:
+    """Field values as whole steps, NULL where missing; texts as they are."""
+    if isinstance(kind, String):
+        return values
     if isinstance(kind, Float64):
         return to_steps(values.astype(np.float64, copy=False), kind.scale)
     whole = values.astype(np.int64)

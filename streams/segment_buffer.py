@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from feature_store.log_schema import check_newest
 from feature_store.offline_log import drop_from, write_segment
 from feature_store.offline_tables import ARRIVAL, LATE, OFFSET, PARTITION
 
@@ -83,10 +84,15 @@ class SegmentBuffer:
         self.rows = 0
 
     def restart(self, starts: Mapping[int, int]) -> None:
-        """Forget and remove what lies at or beyond these offsets, by partition."""
+        """Forget and remove what lies at or beyond these offsets, by partition.
+
+        Raises:
+            ConfigError: the log's newest files hold columns that cannot be read beside those to be written.
+        """
         self._parts, self.rows = [], 0
         for partition, offset in starts.items():
             drop_from(self._partition(partition), offset)
+        check_newest(self._folder, self._schema)
 
     def add(self, rows: SourceRows) -> None:
         self._parts.append(rows)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from headrace.errors import HeadraceError, IntegrityError
 from headrace.logging import get_logger
 
-__all__ = ["Snapshot", "read_newest", "read_snapshot", "write_snapshot"]
+__all__ = ["Snapshot", "offsets_kept", "read_newest", "read_snapshot", "write_snapshot"]
 
 FORMAT = 1
 _MAGIC = b"headrace snapshot\n"
@@ -101,14 +101,14 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
             f"the disk of {folder} is full" if full else f"snapshot {target} cannot be written: {error}",
             hint="free space and start again: everything since the last snapshot is replayed",
         ) from error
-    for offset in _offsets(folder)[:-_KEPT]:
+    for offset in offsets_kept(folder)[:-_KEPT]:
         (folder / f"{offset:020d}.snapshot").unlink(missing_ok=True)
     return target
 
 
 def read_newest(folder: Path, definition: str) -> Snapshot | None:
     """The newest whole snapshot of this definition; damaged ones are passed over with a warning."""
-    for offset in reversed(_offsets(folder)):
+    for offset in reversed(offsets_kept(folder)):
         path = folder / f"{offset:020d}.snapshot"
         try:
             snapshot = read_snapshot(path)
@@ -150,7 +150,8 @@ def read_snapshot(path: Path) -> Snapshot:
     return Snapshot(offset=header.offset, definition=header.definition, facts=header.facts, arrays=arrays)
 
 
-def _offsets(folder: Path) -> list[int]:
+def offsets_kept(folder: Path) -> list[int]:
+    """Offsets of the snapshots in a folder, oldest first; a restart goes back to one of them."""
     if not folder.is_dir():
         return []
     return sorted(int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name)))

@@ -1,11 +1,13 @@
 """All source topics of a project in one process: fetched in step, processed, flushed, kept from idling."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from feature_store.erased import ErasedSubjects, register_path
 from feature_store.offline_log import log_folder
 from feature_store.offline_tables import event_schema, label_schema
 from headrace.config import Settings
@@ -19,13 +21,17 @@ from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 from streams.confluent_reader import ConfluentReader
 from streams.dead_letters import DeadLetters
-from streams.decode import event_decoder, label_decoder
+from streams.decode import label_decoder
+from streams.erased_rows import ErasedMessages
 from streams.fetch import Fetcher
+from streams.formats.decoders import stream_decoder
 from streams.idleness import IdleWatch
 from streams.librdkafka import find_librdkafka
 from streams.message_runs import MessageReader
 from streams.native_reader import NativeReader
 from streams.routes import event_routes, label_routes
+from streams.schema_registry import SchemaRegistry
+from streams.schema_registry_choice import PatientRegistry, open_registry
 from streams.segment_buffer import SegmentBuffer
 from streams.source_commit import read_commits, write_commits
 from streams.source_task import SourceTask
@@ -65,10 +71,14 @@ class SourceGroup:
         settings: where everything is.
         project: whose streams.
         now_us: wall clock.
+        stop: set when nobody wants to wait for a server any longer.
     """
 
-    def __init__(self, settings: Settings, project: Project, *, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: Settings, project: Project, *, now_us: Callable[[], int], stop: threading.Event
+    ) -> None:
         self._settings = settings
+        self._stop = stop
         self._project = project
         self._now_us = now_us
         self._bootstrap = settings.kafka.bootstrap
@@ -81,6 +91,7 @@ class SourceGroup:
             config={"enable.partition.eof": True, "auto.offset.reset": "error"},
         )
         slack_us = min((stream.lateness_us for stream in project.streams), default=0) // 4
+        self._erased = ErasedSubjects(register_path(settings, project.name))
         ends = partial(latest_offsets, settings, admin_client(settings), timeout_s=_ENDS_WAIT_S)
         library = find_librdkafka()
         reader: MessageReader = ConfluentReader(self._consumer, self._bootstrap)
@@ -187,18 +198,21 @@ class SourceGroup:
 
     def _event_task(self, stream: EventStream) -> SourceTask:
         count = partition_counts(self._settings, [stream.name])[stream.name]
-        return self._task(
-            stream.name, stream, event_decoder(stream), event_schema(stream), event_routes(self._project, stream, count)
-        )
+        decoder = stream_decoder(stream, self._registry)
+        return self._task(stream, decoder, event_schema(stream), event_routes(self._project, stream, count))
+
+    def _registry(self) -> SchemaRegistry:
+        return PatientRegistry(open_registry(self._settings), self._stop)
 
     def _label_task(self, labels: LabelStream) -> SourceTask:
         count = partition_counts(self._settings, [labels.name])[labels.name]
         return self._task(
-            labels.name, None, label_decoder(labels), label_schema(labels), label_routes(self._project, labels, count)
+            labels, label_decoder(labels), label_schema(labels), label_routes(self._project, labels, count)
         )
 
-    def _task(self, topic: str, stream: EventStream | None, decoder: Any, schema: Any, routes: Any) -> SourceTask:
-        settings, project = self._settings, self._project
+    def _task(self, source: EventStream | LabelStream, decoder: Any, schema: Any, routes: Any) -> SourceTask:
+        settings, project, topic = self._settings, self._project, source.name
+        stream = source if isinstance(source, EventStream) else None
         keyed = [keyed_topic(project.name, route.entity).name for route in routes]
         counts = partition_counts(settings, [topic, *keyed])
         commits = read_commits(self._consumer, topic, counts[topic], self._bootstrap)
@@ -215,4 +229,5 @@ class SourceGroup:
             sender=self._sender,
             dead_letters=self._dead_letters,
             starts=commits,
+            erased=ErasedMessages(self._erased, source),
         )

@@ -42,9 +42,14 @@ class SourceMarks:
         return fresh
 
     def update(self, batch: KeyedBatch) -> None:
-        """The rows and marks of this message are taken in."""
+        """The rows and marks of this message are taken in.
+
+        A source message may hold many events, and a batch too large for one message of the keyed log is cut anywhere:
+        more rows of the newest offset may follow. Only a mark closes it. Rows that come again because the worker was
+        killed between the two are duplicates by their ids.
+        """
         marks = self._of(batch)
-        np.maximum.at(marks[:, _APPLIED], batch.sources, batch.offsets)
+        np.maximum.at(marks[:, _APPLIED], batch.sources, batch.offsets - 1)
         for mark in batch.marks:
             row = marks[mark.partition]
             row[_APPLIED] = max(row[_APPLIED], mark.offset)

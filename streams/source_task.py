@@ -13,13 +13,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.contracts.streams import FLUSH_HEADER, WATERMARK_HEADER
+from headrace.contracts.streams import ERASED, FLUSH_HEADER, WATERMARK_HEADER
 from headrace.kafka_sender import Sender
 from streams.dead_letters import DeadLetter, DeadLetters
-from streams.decode import Decoder
+from streams.decode import BatchDecoder, Refusal
+from streams.erased_rows import ErasedMessages
 from streams.fetch import MessageBatch
 from streams.keyed_log import KeyedBatch, SourceMark, encode_batches
-from streams.lateness import EVENT, NO_TIME_US, NOTHING, TICK, mark_late
+from streams.lateness import EVENT, TICK, mark_late
 from streams.message_check import Refused, check_time_bounds
 from streams.routes import Route, no_rows
 from streams.segment_buffer import SegmentBuffer, SourceRows
@@ -44,13 +45,14 @@ class SourceTask:
         sender: producer to keyed logs.
         dead_letters: where refused messages go.
         starts: where to begin, for each partition.
+        erased: finds rows of erased subjects, which are counted and go nowhere.
     """
 
     def __init__(
         self,
         *,
         topic: str,
-        decoder: Decoder,
+        decoder: BatchDecoder,
         time: str | None,
         lateness_us: int,
         future_us: int,
@@ -59,6 +61,7 @@ class SourceTask:
         sender: Sender,
         dead_letters: DeadLetters,
         starts: Sequence[SourceCommit],
+        erased: ErasedMessages | None = None,
     ) -> None:
         self.topic = topic
         self._decoder = decoder
@@ -69,6 +72,7 @@ class SourceTask:
         self._buffer = buffer
         self._sender = sender
         self._dead_letters = dead_letters
+        self._erased = erased
         self._begun = {start.partition: start.offset for start in starts}
         self._state = {start.partition: start for start in starts}
         self._newest_us = np.array([self._state[number].newest_us for number in sorted(self._state)], dtype=np.int64)
@@ -100,30 +104,32 @@ class SourceTask:
 
     def process(self, batch: MessageBatch) -> None:
         """Take in messages; they are durable after the next flush."""
-        kinds = np.full(len(batch), NOTHING, dtype=np.uint8)
-        times_us = np.full(len(batch), NO_TIME_US, dtype=np.int64)
-        refused: list[tuple[int, str, str]] = []
+        refused: list[Refusal] = []
         values, filled = batch.values.filled()
-        if len(filled) < len(batch):
-            self._read_ticks(batch, kinds, times_us, refused)
+        ticks = self._read_ticks(batch, refused) if len(filled) < len(batch) else []
         decoded = self._decoder.decode(values, batch.arrivals_us[filled])
-        refused.extend((int(filled[refusal.row]), refusal.reason, refusal.detail) for refusal in decoded.refused)
-        # Nearly always every message is used; slices copy nothing.
-        accepted = slice(None) if len(decoded.rows) == len(batch) else filled[decoded.rows]
-        kinds[accepted] = EVENT
-        times_us[accepted] = batch.arrivals_us[accepted] if self._time is None else decoded.columns[self._time]
-        late = np.empty(len(batch), dtype=np.bool_)
-        mark_late(kinds, batch.partitions, times_us, self._lateness_us, self._newest_us, late)
+        refused.extend(replace(refusal, row=int(filled[refusal.row])) for refusal in decoded.refused)
+        messages = filled[decoded.rows]
+        # Nearly always every message is one event; slices copy nothing.
+        is_all = len(messages) == len(batch) and bool((messages == np.arange(len(batch))).all())
+        used = slice(None) if is_all else messages
+        arrivals_us, partitions = batch.arrivals_us[used], batch.partitions[used]
+        times_us = arrivals_us if self._time is None else decoded.columns[self._time].astype(np.int64, copy=False)
         rows = SourceRows(
             columns=decoded.columns,
             nulls=decoded.nulls,
-            times_us=times_us[accepted],
-            partitions=batch.partitions[accepted],
-            offsets=batch.offsets[accepted],
-            arrivals_us=batch.arrivals_us[accepted],
-            late=late[accepted],
+            times_us=times_us,
+            partitions=partitions,
+            offsets=batch.offsets[used],
+            arrivals_us=arrivals_us,
+            late=self._mark_late(batch, messages, partitions, times_us, ticks),
         )
-        refused.extend((int(row), "late", self._late_detail(batch, int(row), times_us)) for row in np.flatnonzero(late))
+        # Their time has counted: whether others are late is decided as it was before the subject was erased.
+        if self._erased is not None and (gone := self._erased.find(rows)).any():
+            for number, count in Counter(rows.partitions[gone].tolist()).items():
+                self._count(number, ERASED, count)
+            rows, messages = rows.where(~gone), messages[~gone]
+        refused.extend(self._late(batch, messages, rows))
         self._refuse(batch, refused)
         self._account(batch, rows)
         self._buffer.add(rows)
@@ -150,6 +156,8 @@ class SourceTask:
             UnavailableError: a keyed batch or dead letter was not acknowledged; nothing may be committed.
         """
         self._sender.flush()
+        if self._erased is not None:
+            self._erased.save()
         moved = [state for state in self._state.values() if state.offset > self._begun[state.partition]]
         self._buffer.write({state.partition: (self._begun[state.partition], state.offset) for state in moved})
         return moved
@@ -162,48 +170,82 @@ class SourceTask:
         if held:
             self.announce(held)
 
-    def _read_ticks(
-        self, batch: MessageBatch, kinds: NDArray[np.uint8], times_us: I64, refused: list[tuple[int, str, str]]
-    ) -> None:
-        """Messages with an empty value: ticks, or nothing anybody can use."""
+    def _mark_late(
+        self,
+        batch: MessageBatch,
+        messages: I64,
+        partitions: NDArray[np.int32],
+        times_us: I64,
+        ticks: list[tuple[int, int]],
+    ) -> NDArray[np.bool_]:
+        """Which events are late, decided event by event in the order of messages, ticks among them."""
+        late = np.empty(len(messages), dtype=np.bool_)
+        kinds = np.full(len(messages), EVENT, dtype=np.uint8)
+        if not ticks:
+            mark_late(kinds, partitions, times_us, self._lateness_us, self._newest_us, late)
+            return late
+        places, at_us = (np.array(column, dtype=np.int64) for column in zip(*ticks, strict=True))
+        every = np.concatenate([messages, places])
+        order = np.argsort(every, kind="stable")
+        kinds = np.concatenate([kinds, np.full(len(ticks), TICK, dtype=np.uint8)])[order]
+        merged_us = np.concatenate([times_us, at_us])[order]
+        marked = np.empty(len(every), dtype=np.bool_)
+        mark_late(kinds, batch.partitions[every[order]], merged_us, self._lateness_us, self._newest_us, marked)
+        late[order[kinds == EVENT]] = marked[kinds == EVENT]
+        return late
+
+    def _read_ticks(self, batch: MessageBatch, refused: list[Refusal]) -> list[tuple[int, int]]:
+        """Messages with an empty value: (row, time) of ticks; others are nothing anybody can use."""
+        ticks = []
         for row in np.flatnonzero(batch.values.sizes == 0).tolist():
             headers = batch.headers.get(row, {})
             text = headers.get(WATERMARK_HEADER)
             if text is None:
-                refused.append((row, "malformed_json", "the message is empty"))
+                refused.append(Refusal(row=row, reason=self._decoder.malformed, detail="the message is empty"))
                 continue
             try:
                 tick_us = _tick_us(text)
                 check_time_bounds(tick_us, int(batch.arrivals_us[row]), 0, self._future_us)
             except Refused as refusal:
-                refused.append((row, refusal.reason, f"{WATERMARK_HEADER}: {refusal.detail}"))
+                detail = f"{WATERMARK_HEADER}: {refusal.detail}"
+                refused.append(Refusal(row=row, reason=refusal.reason, detail=detail))
                 continue
-            kinds[row], times_us[row] = TICK, tick_us
+            ticks.append((row, tick_us))
             if FLUSH_HEADER in headers:
                 self._held.add(int(batch.partitions[row]))
+        return ticks
 
-    def _late_detail(self, batch: MessageBatch, row: int, times_us: I64) -> str:
-        newest_us = int(self._newest_us[batch.partitions[row]])
-        behind_s = (newest_us - int(times_us[row])) / 1e6
-        return f"at least {self._lateness_us / 1e6:g} s late: {behind_s:g} s behind its partition's newest event"
+    def _late(self, batch: MessageBatch, messages: I64, rows: SourceRows) -> list[Refusal]:
+        """One refusal for each message with late events, in the words of the latest of them."""
+        late = np.flatnonzero(rows.late)
+        found, firsts, counts = np.unique(messages[late], return_index=True, return_counts=True)
+        refused = []
+        for message, first, count in zip(found.tolist(), firsts.tolist(), counts.tolist(), strict=True):
+            newest_us = int(self._newest_us[batch.partitions[message]])
+            behind_s = (newest_us - int(rows.times_us[late[first : first + count]].min())) / 1e6
+            detail = f"at least {self._lateness_us / 1e6:g} s late: {behind_s:g} s behind its partition's newest event"
+            refused.append(Refusal(row=message, reason="late", detail=detail, events=count))
+        return refused
 
-    def _refuse(self, batch: MessageBatch, refused: list[tuple[int, str, str]]) -> None:
-        for row, reason, detail in sorted(refused):
-            partition = int(batch.partitions[row])
+    def _refuse(self, batch: MessageBatch, refused: list[Refusal]) -> None:
+        for refusal in sorted(refused, key=lambda refusal: refusal.row):
+            partition = int(batch.partitions[refusal.row])
             self._dead_letters.send(
                 DeadLetter(
                     topic=self.topic,
                     partition=partition,
-                    offset=int(batch.offsets[row]),
-                    reason=reason,
-                    detail=detail,
-                    key=batch.key(row),
-                    value=batch.value(row),
+                    offset=int(batch.offsets[refusal.row]),
+                    reason=refusal.reason,
+                    detail=refusal.detail,
+                    key=batch.key(refusal.row),
+                    value=batch.value(refusal.row),
                 )
             )
-        for (partition, reason), count in Counter((int(batch.partitions[row]), why) for row, why, _ in refused).items():
-            dead = self._state[partition].dead
-            dead[reason] = dead.get(reason, 0) + count
+            self._count(partition, refusal.reason, refusal.events)
+
+    def _count(self, partition: int, reason: str, events: int) -> None:
+        dead = self._state[partition].dead
+        dead[reason] = dead.get(reason, 0) + events
 
     def _account(self, batch: MessageBatch, rows: SourceRows) -> None:
         accepted = np.bincount(rows.partitions, minlength=len(self._newest_us))

@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
+from feature_store.erased import ErasedSubjects, register_path
 from feature_store.offline_log import log_folder
 from feature_store.plan import ViewPlan, compile_view
 from headrace.config import Settings
@@ -19,10 +20,11 @@ from headrace.logging import get_logger
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from streams.dead_letters import DeadLetter, DeadLetters, read_originals
+from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
 from streams.view_task import OnlineRows, TooLate, ViewTask
 
-__all__ = ["ViewGroup"]
+__all__ = ["ViewGroup", "roomy"]
 
 _AT_ONCE = 50
 """Messages of one call; each holds thousands of rows when there is much to do."""
@@ -62,6 +64,7 @@ class ViewGroup:
         self._consumer = consumer(settings, f"headrace.{project.name}.views", config={"auto.offset.reset": "error"})
         self._letters = Sender(settings)
         self._dead_letters = DeadLetters(self._letters)
+        self._erased = ErasedBatches(ErasedSubjects(register_path(settings, project.name)), project)
         self._tasks: dict[tuple[str, int], list[ViewTask]] = {}
         for view in project.views:
             self._open(view, project, online, now_us)
@@ -107,7 +110,7 @@ class ViewGroup:
         self._consumer.close()
 
     def _open(self, view: FeatureView, project: Project, online: OnlineRows, now_us: Callable[[], int]) -> None:
-        settings, plan = self._settings, _roomy(compile_view(view))
+        settings, plan = self._settings, roomy(compile_view(view))
         topic = keyed_topic(project.name, view.entity).name
         for partition in range(partition_counts(settings, [topic])[topic]):
             state = settings.state_dir / project.name / "views" / view.name / plan.version / f"partition={partition}"
@@ -141,7 +144,7 @@ class ViewGroup:
             for message in messages:
                 place = (message.topic(), message.partition())
                 offset = message.offset()
-                batch = decode_batch(message.value())
+                batch = self._erased.without(decode_batch(message.value()), self._tasks[place][0].plan.view.entity)
                 rows += len(batch)
                 touched.add(place)
                 for task in self._tasks[place]:
@@ -177,7 +180,8 @@ class ViewGroup:
         topic = too_late[0].topic
         wanted = {(event.partition, event.offset) for event in too_late}
         originals: dict[tuple[int, int], Any] = read_originals(self._settings, topic, wanted)
-        for event in too_late:
+        # Once a message, however many of its events are too late.
+        for event in {(event.partition, event.offset): event for event in too_late}.values():
             key, value = originals.get((event.partition, event.offset), (None, None))
             self._dead_letters.send(
                 DeadLetter(
@@ -192,7 +196,7 @@ class ViewGroup:
             )
 
 
-def _roomy(plan: ViewPlan) -> ViewPlan:
+def roomy(plan: ViewPlan) -> ViewPlan:
     """The plan with room for what a source partition cannot know: how far the others, and the labels, are.
 
     Lateness is decided at the source, against one partition. A view stands between all of them, read in step to a

@@ -221,7 +221,7 @@ class ViewTask:
         times_us = waiting.column(lambda batch: batch.times_us)
         inputs = np.empty((len(self.plan.inputs), len(times_us)), dtype=np.int64)
         for row, entry in enumerate(self.plan.inputs):
-            inputs[row] = NULL if entry.is_label else waiting.column(_input(entry.column))
+            inputs[row] = NULL if entry.is_label else waiting.column(_input(entry.name))
         keys, ids = waiting.column(lambda batch: batch.keys), waiting.column(lambda batch: batch.ids)
         applied = self._state.apply(keys, times_us, ids, inputs)
         if not len(applied.too_late):

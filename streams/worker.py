@@ -1,21 +1,20 @@
 """The stream role: one process that runs source tasks and view tasks in turn until it is told to stop."""
 
-import fcntl
 import os
 import signal
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 
 from feature_store.redis_online import OnlineWriter
 from headrace.clock import SystemClock
 from headrace.config import Settings
 from headrace.contracts.topics import CONTROL_TOPICS, Topic, dead_letters, keyed_topic
-from headrace.errors import ConfigError, RejectedError
+from headrace.errors import ConfigError
 from headrace.kafka_clients import ensure_topics
 from headrace.logging import get_logger
 from headrace.spec.project import Project
+from streams import worker_lock
 from streams.online_thread import OnlineThread, StoppedWaitingError
 from streams.progress import Progress
 from streams.source_group import SourceGroup
@@ -78,13 +77,13 @@ class StreamWorker:
         self._wait_s = settings.stream.batch_wait_ms / 2000
         self._stop = stop or threading.Event()
         ensure_topics(settings, stream_topics(project))
-        self._lock = _lock(settings.state_dir / project.name / "stream.lock")
+        self._lock = worker_lock.hold(worker_lock.lock_path(settings, project.name))
         clock = SystemClock()
         self._online = OnlineWriter(settings.redis.url, project.name)
         self._progress = Progress(settings.redis.url, project.name)
         self._writing = OnlineThread(self._online, self._stop)
         self._views = ViewGroup(settings, project, online=self._writing, now_us=clock.now_us, log=log)
-        self._sources = SourceGroup(settings, project, now_us=clock.now_us)
+        self._sources = SourceGroup(settings, project, now_us=clock.now_us, stop=self._stop)
         self._reported_s = 0.0
 
     def stop(self) -> None:
@@ -101,8 +100,9 @@ class StreamWorker:
             self._views.save()
             self._report(force=True)
             self._writing.wait()
+            worker_lock.mark_saved(self._lock)
         except StoppedWaitingError:
-            _LOG.warning("stopped while Redis was away; what is not saved is read again")
+            _LOG.warning("stopped while a server was away; what is not saved is read again")
         finally:
             self.close()
 
@@ -134,21 +134,3 @@ class StreamWorker:
         views, sources = self._views.progress(), self._sources.progress()
         if views or sources:
             self._writing.do(lambda: self._progress.write(views, sources))
-
-
-def _lock(path: Path) -> int:
-    """Keep a second worker from writing the same files.
-
-    Raises:
-        RejectedError: one is running.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise RejectedError(
-            f"another stream worker already holds {path}", hint="stop it first, or give this one a home of its own"
-        ) from error
-    return handle

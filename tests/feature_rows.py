@@ -33,4 +33,5 @@ def feature_rows(
         state_t=np.array([t for t, _ in flat], np.int64),
         state_id=np.array([i for _, i in flat], np.int64),
         state_inputs=np.zeros((len(plan.inputs), len(flat)), np.int64),
+        state_base=np.zeros((len(keys), 0), np.int64),
     )

@@ -42,12 +42,13 @@ PARTITIONS = 4
 _FAR = pa.scalar(2**62, pa.timestamp("us", tz="UTC"))
 
 DEFINITIONS = """
-from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, String, count, mean, sum
+from headrace import ArrowBatches, Avro, EventStream, FeatureView, Float64, Int64, Json, LabelStream, String
+from headrace import count, mean, sum
 
 sales = EventStream(
     "{stream}", key="card", time="at", id="sale",
     schema={{"card": String, "shop": Int64, "eur": Float64(resolution=0.01, nullable=True)}},
-    lateness="1h",
+    lateness="1h", format={form},
 )
 frauds = LabelStream("{stream}-frauds", of=sales, value="fraud", delay="2h")
 card_use = FeatureView(
@@ -61,10 +62,10 @@ shop_risk = FeatureView(
 """
 
 
-def make_project(folder: Path, stream: str) -> Project:
+def make_project(folder: Path, stream: str, *, form: str = "Json()") -> Project:
     """The world's definitions as a project called like its folder."""
     folder.mkdir(parents=True)
-    (folder / "shop.py").write_text(DEFINITIONS.format(stream=stream), encoding="utf-8")
+    (folder / "shop.py").write_text(DEFINITIONS.format(stream=stream, form=form), encoding="utf-8")
     return load_project(folder)
 
 

@@ -13,7 +13,7 @@ from headrace.errors import IntegrityError, RejectedError
 from headrace.rollout_records import begin_canary, begin_shadow, first_champion, promote, resolve, rollback
 from headrace.rollout_store import RolloutStore
 from headrace.spec.model import Model
-from headrace.spec.project import fingerprint, load_project
+from headrace.spec.project import definitions_of, load_project
 from workflows.activity_edge import activity_named, alive
 from workflows.activity_messages import (
     ALIGN_REGISTRY,
@@ -149,12 +149,10 @@ class RolloutActivities:
         return None
 
     def _score_once(self, model: Model, version: str) -> None:
-        definitions = {view.name: fingerprint(view) for view in model.views}
-        definitions |= {item.name: fingerprint(item) for item in model.requests}
         loaded = LoadedModel.load(
             self._models_dir / model.name / version,
             expected_features=model.feature_names,
-            expected_definitions=definitions,
+            expected_definitions=definitions_of(model),
         )
         score = loaded.score(np.zeros((1, len(loaded.features))))
         if not np.isfinite(score).all():

@@ -11,7 +11,13 @@ from headrace.errors import ConfigError
 if TYPE_CHECKING:
     from headrace.bench.stream_bench import Rate, StreamResult
 
-BENCHES = {"stream": "Kafka JSON to exact features in Redis, one process on one core, beside a Faust agent"}
+BENCHES = {
+    "stream": "Kafka JSON to exact features in Redis, one process on one core, beside a Faust agent",
+    "backfill": "every feature of a file of events, beside polars",
+    "dataset": "a training set from raw events, beside DuckDB",
+    "lookup": "rows looked up online, beside Feast",
+    "write": "rows written online, beside Feast",
+}
 """Name -> what it measures."""
 
 
@@ -21,22 +27,51 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"benchmarks:\n{names}\n\nServers are started for the run and stopped after it."
     parser.add_argument("name", metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--project", default="examples/fraud", type=Path, help="project folder (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, and measure only what it holds")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object for each row, and nothing else",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     if args.name not in BENCHES:
         raise ConfigError(f"benchmark {args.name!r} is unknown", hint=f"use one of {', '.join(BENCHES)}")
+    if args.name != "stream":
+        return _measure(args.name, as_lines=args.json)
     if not (args.project / "fraud.py").is_file():
         raise ConfigError(f"project {args.project} is not the fraud example", hint="run it in the checkout")
     from headrace.bench.stream_bench import run_stream_bench
 
-    result = run_stream_bench(args.project, everything=not args.json, say=lambda text: print(text, file=sys.stderr))
+    result = run_stream_bench(args.project, everything=not args.json, say=_say)
     if args.json:
         print(json.dumps(_as_json(result)))
     else:
         _print_table(result)
     return 0
+
+
+def _measure(name: str, *, as_lines: bool) -> int:
+    from headrace.bench import file_bench, online_bench
+    from headrace.bench.row import as_json, print_rows
+
+    benches = {
+        "backfill": file_bench.run_backfill,
+        "dataset": file_bench.run_dataset,
+        "lookup": online_bench.run_lookup,
+        "write": online_bench.run_write,
+    }
+    rows, machine = benches[name](_say)
+    if as_lines:
+        for row in rows:
+            print(json.dumps(as_json(row, machine)))
+    else:
+        print_rows(rows, machine)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _as_json(result: "StreamResult") -> dict[str, object]:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(project: Project, args: argparse.Namespace) -> int:
     rows = [
-        {"name": name, "type": feature.value_type.__name__, "of": view.entity, "what": _describe(feature, view)}
+        {"name": name, "type": _type(feature), "of": view.entity, "what": _describe(feature, view)}
         for view in project.views
         for feature, name in zip(view.features, view.full_names, strict=True)
     ]
@@ -62,8 +62,15 @@ def _list(project: Project, args: argparse.Namespace) -> int:
     return 0
 
 
+def _type(feature: Feature) -> str:
+    return f"{feature.value_type.__name__}{'List' if feature.is_list else ''}"
+
+
 def _describe(feature: Feature, view: FeatureView) -> str:
-    text = f"{feature.kind} of {feature.column or 'events'} over {format_duration(feature.length_us)}"
+    text = f"{feature.kind} of {feature.column or 'events'}"
+    if feature.aggregation.where is not None:
+        text += f" where {feature.aggregation.where.slug.replace('_', ' ')}"
+    text += f" over {feature.window.name.replace('_', ' ')}"
     if feature.delay_us:
         text += f", {format_duration(feature.delay_us)} ago"
     return f"{text}, closed {view.closed}"

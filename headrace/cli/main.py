@@ -34,6 +34,8 @@ COMMANDS = (
     _Command("serve", "headrace.cli.serve", "answer feature and prediction requests over HTTP"),
     _Command("features", "headrace.cli.features", "list, compute and look up features"),
     _Command("dataset", "headrace.cli.dataset", "build, show and verify training sets"),
+    _Command("offline", "headrace.cli.offline", "look after the offline logs: files, compact, retain"),
+    _Command("erase", "headrace.cli.erase", "remove a subject from logs, stores, state and training sets"),
     _Command("verify", "headrace.cli.verify", "compare logged online reads with an offline recomputation"),
     _Command("train", "headrace.cli.train", "train a model on a training set"),
     _Command("retrain", "headrace.cli.retrain", "ask the controller of a model to retrain"),

@@ -77,7 +77,7 @@ def _wait_for_stream(settings: Settings, project: Project, timeout_s: float) -> 
 def _check_predictions(settings: Settings, project: Project, model: Model, sample: int | None) -> dict[str, Any]:
     from feature_store.verify import PredictionVerifier
 
-    verifier = PredictionVerifier(model, _events(settings, project, model.events))
+    verifier = PredictionVerifier(model, *_model_events(settings, project, model))
     for batch in _batches(_sampled(_predictions(settings, model.name), sample)):
         verifier.add(batch)
     return {
@@ -104,6 +104,11 @@ def _check_online(settings: Settings, project: Project, sample: int) -> dict[str
         "skipped": {"without a row": absent} if (absent := sum(verifier.absent for verifier in verifiers)) else {},
         **_summary([verifier.comparison for verifier in verifiers]),
     }
+
+
+def _model_events(settings: Settings, project: Project, model: Model) -> "tuple[pa.Table, list[pa.Table]]":
+    events, *others = (_events(settings, project, stream) for stream in model.streams)
+    return events, others
 
 
 def _events(settings: Settings, project: Project, stream: EventStream) -> "pa.Table":

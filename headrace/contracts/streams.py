@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["DEAD_LETTER_REASONS", "FLUSH_HEADER", "WATERMARK_HEADER", "SourceProgress", "ViewProgress"]
+__all__ = ["DEAD_LETTER_REASONS", "ERASED", "FLUSH_HEADER", "WATERMARK_HEADER", "SourceProgress", "ViewProgress"]
 
 WATERMARK_HEADER = "headrace-watermark"
 """Header of a message with an empty value: its partition's event time is now at least this (microseconds, as text).
@@ -26,8 +26,15 @@ DEAD_LETTER_REASONS = (
     "future",
     "late",
     "bad_label",
+    "malformed_avro",
+    "malformed_arrow",
+    "unknown_schema",
+    "wrong_schema",
 )
 """Values of the ``reason`` header of a dead letter."""
+
+ERASED = "erased"
+"""Counted among them, but no letter: a message of an erased subject goes nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +66,8 @@ class SourceProgress:
     newest_us: int
     """Newest event time; a label topic's newest arrival. Far in the past before the first."""
     rows: int
-    """Messages accepted, duplicates and late ones included, since the beginning."""
+    """Events accepted, duplicates and late ones included, since the beginning."""
     dead_letters: dict[str, int]
-    """Reason -> messages refused since the beginning."""
+    """Reason -> events refused since the beginning; a message that cannot be read counts as one."""
     at_us: int
     """Wall clock of this report."""

@@ -1,113 +1,17 @@
-"""Features: an aggregation over a window of a stream, and views that group them by entity.
-
-Time is drawn to the right; ``q`` is the instant asked for, ``w`` a window's length, ``d`` its delay:
-
-    closed="left"    [q-d-w, q-d)      an event never sees itself (the default)
-    closed="right"   (q-d-w, q-d]      an event sees itself
-    closed="both"    [q-d-w, q-d]
-    closed="neither" (q-d-w, q-d)
-
-Times are whole microseconds, so each of these is the half-open rule "visible from ``enter`` until ``leave``":
-an event at ``t`` is in the window iff ``t + enter_us <= q < t + leave_us``.
-"""
+"""Feature views, which group features by entity, and features computed from an event or from other features."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from headrace.errors import DefinitionError
-from headrace.spec.durations import format_duration, parse_duration
+from headrace.spec.aggregations import Feature
+from headrace.spec.durations import parse_duration
 from headrace.spec.streams import EventStream, LabelledStream, check_name
-from headrace.spec.types import Bool, FieldType, Float64, Int64, String
+from headrace.spec.types import Bool, FieldType, Int64, String
+from headrace.spec.windows import Closed
 
-__all__ = ["Aggregation", "Closed", "Feature", "FeatureView", "RequestFeatures", "count", "mean", "sum"]
-
-Closed = Literal["left", "right", "both", "neither"]
-Kind = Literal["count", "sum", "mean"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
-    """One aggregation over one window; its name is derived."""
-
-    kind: Kind
-    column: str | None
-    """Aggregated field; None for ``count``."""
-    length_us: int
-    delay_us: int
-    empty: float | None
-    """Value when no (non-null) input is in the window; None is null."""
-
-    @property
-    def name(self) -> str:
-        """``count_7d``, ``mean_tx_amount_7d``."""
-        parts = [self.kind, self.column, format_duration(self.length_us)]
-        return "_".join(part for part in parts if part)
-
-    @property
-    def value_type(self) -> type[Int64] | type[Float64]:
-        """``Int64`` for counts, ``Float64`` otherwise."""
-        return Int64 if self.kind == "count" else Float64
-
-    def enter_us(self, closed: Closed) -> int:
-        """Offset from an event's time to the first instant it is visible."""
-        return self.delay_us + (0 if closed in ("right", "both") else 1)
-
-    def leave_us(self, closed: Closed) -> int:
-        """Offset from an event's time to the first instant it is no longer visible."""
-        return self.delay_us + self.length_us + (1 if closed in ("left", "both") else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregation:
-    """What is computed; ``over`` says over which windows."""
-
-    kind: Kind
-    column: str | None = None
-
-    def over(self, *windows: str, delay: str = "0s", empty: float | None = None) -> tuple[Feature, ...]:
-        """One feature for each window length.
-
-        Args:
-            windows: lengths such as ``"1d"``.
-            delay: evaluate at ``q - delay``.
-            empty: value of an empty window; the default is 0 for count and sum, null for mean.
-        """
-        if not windows:
-            raise DefinitionError(f"{self.kind}: no window given", hint="write .over('1d', '7d')")
-        default = 0.0 if self.kind in ("count", "sum") else None
-        if self.kind in ("count", "sum") and empty not in (None, 0, 0.0):
-            raise DefinitionError(f"{self.kind}: empty is {empty!r}; nothing counted is 0", hint="leave empty out")
-        features = []
-        for window in windows:
-            length_us = parse_duration(window, field=f"window of {self.kind}({self.column or ''})")
-            if length_us <= 0:
-                raise DefinitionError(f"{self.kind}: window {window!r} has no length", hint="give at least '1us'")
-            features.append(
-                Feature(
-                    kind=self.kind,
-                    column=self.column,
-                    length_us=length_us,
-                    delay_us=parse_duration(delay, field=f"delay of {self.kind}({self.column or ''})"),
-                    empty=default if empty is None else float(empty),
-                )
-            )
-        return tuple(features)
-
-
-def count() -> Aggregation:
-    """Number of events in the window."""
-    return Aggregation("count")
-
-
-def sum(column: str) -> Aggregation:
-    """Exact sum of a field; nulls are skipped."""
-    return Aggregation("sum", column)
-
-
-def mean(column: str) -> Aggregation:
-    """Exact sum divided by the number of non-null values."""
-    return Aggregation("mean", column)
+__all__ = ["DerivedFeatures", "Feature", "FeatureView", "RequestFeatures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +47,7 @@ class FeatureView:
         if not flat:
             raise DefinitionError(f"{where}: no features", hint="give features=[count().over('1d')]")
         for feature in flat:
-            column_type: FieldType | None = schema.get(feature.column) if feature.column else Int64()
-            if column_type is None or isinstance(column_type, String):
-                raise DefinitionError(
-                    f"{where}: {feature.kind}({feature.column!r}) needs a number or Bool field",
-                    hint=f"fields are {sorted(schema)}",
-                )
+            self._check_feature(feature, schema, where)
         names = [feature.name for feature in flat]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -173,13 +72,29 @@ class FeatureView:
 
     @property
     def reach_us(self) -> int:
-        """How far back from ``q`` any window of the view looks."""
-        return max(feature.leave_us(self.closed) for feature in self.features)
+        """How far back from ``q`` any feature of the view looks at single events."""
+        return max(feature.reach_us(self.closed) for feature in self.features)
 
     @property
-    def includes_own_event(self) -> bool:
-        """Whether an event is visible at its own instant in some window."""
-        return any(feature.enter_us(self.closed) == 0 for feature in self.features)
+    def has_lifetime(self) -> bool:
+        """Whether some feature counts from the beginning of the stream on."""
+        return any(feature.window.kind == "lifetime" for feature in self.features)
+
+    def _check_feature(self, feature: Feature, schema: Mapping[str, FieldType], where: str) -> None:
+        what = f"{where}: {feature.kind}({feature.column or ''})"
+        if feature.column is not None:
+            kind = schema.get(feature.column)
+            if kind is None or (isinstance(kind, String) and not feature.takes_texts):
+                raise DefinitionError(
+                    f"{where}: {feature.kind}({feature.column!r}) needs a number or Bool field",
+                    hint=f"fields are {sorted(schema)}",
+                )
+        condition = feature.aggregation.where
+        if condition is None:
+            return
+        condition.check(self.events.schema, where=what)
+        if feature.column is not None and feature.column not in self.events.schema:
+            raise DefinitionError(f"{what}: a label has no where", hint="make a view of its own for those events")
 
     def __hash__(self) -> int:
         return hash(("FeatureView", self.name))
@@ -221,6 +136,63 @@ class RequestFeatures:
 
     def __hash__(self) -> int:
         return hash(("RequestFeatures", self.name))
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedFeatures:
+    """Features computed from other features, by one function in training and in serving.
+
+    ``fn`` maps the full names of everything in ``of`` to float64 arrays of equal length (null is NaN, a list an array
+    of two dimensions) and returns named arrays; it looks at nothing else and at each row alone.
+    """
+
+    name: str
+    of: tuple["FeatureView | RequestFeatures", ...]
+    """Views and request features of one event; of any number of streams and entities."""
+    fn: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    feature_names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_name(self.name, what="derived features")
+        object.__setattr__(self, "of", tuple(self.of))
+        where = f"derived features {self.name!r}"
+        for item in self.of:
+            if not isinstance(item, FeatureView | RequestFeatures):
+                raise DefinitionError(f"{where}: of has {item!r}", hint="give views and request features")
+        if not self.of:
+            raise DefinitionError(f"{where}: of is empty", hint="give the views they are computed from")
+        import numpy as np  # a definition of this kind computes with arrays anyway
+
+        try:
+            with np.errstate(all="ignore"):
+                names = tuple(self.fn(self._sample()))
+        except Exception as error:
+            raise DefinitionError(
+                f"{where}: fn fails on a row of zeros: {error!r}",
+                hint="use arithmetic on the arrays, by full name; return a mapping of name to values",
+            ) from error
+        if not names:
+            raise DefinitionError(f"{where}: fn returns no feature")
+        object.__setattr__(self, "feature_names", names)
+
+    @property
+    def full_names(self) -> tuple[str, ...]:
+        """``ratios__spend_1d_of_7d``, …"""
+        return tuple(f"{self.name}__{name}" for name in self.feature_names)
+
+    def _sample(self) -> dict[str, Any]:
+        import numpy as np
+
+        row: dict[str, Any] = {}
+        for item in self.of:
+            widths = [f.width if f.is_list else 0 for f in item.features] if isinstance(item, FeatureView) else None
+            for place, name in enumerate(item.full_names):
+                width = widths[place] if widths else 0
+                row[name] = np.zeros((1, width) if width else 1)
+        return row
+
+    def __hash__(self) -> int:
+        return hash(("DerivedFeatures", self.name))
 
 
 def _flatten(features: Iterable[Any], where: str) -> Iterable[Feature]:

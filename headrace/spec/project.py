@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headrace.errors import ConfigError, DefinitionError
-from headrace.spec.features import FeatureView, RequestFeatures
+from headrace.spec.features import DerivedFeatures, FeatureView, RequestFeatures
 from headrace.spec.model import Model
 from headrace.spec.streams import EventStream, LabelStream
 
-__all__ = ["Project", "fingerprint", "load_project"]
+__all__ = ["Project", "definitions_of", "fingerprint", "load_project"]
 
 _Named = TypeVar("_Named", EventStream, FeatureView, Model)
 
@@ -32,6 +32,7 @@ class Project:
     views: tuple[FeatureView, ...]
     requests: tuple[RequestFeatures, ...]
     models: tuple[Model, ...]
+    derived: tuple[DerivedFeatures, ...] = ()
 
     def stream(self, name: str) -> EventStream:
         return _one(self.streams, name, "event stream")
@@ -70,7 +71,7 @@ def load_project(path: Path | str) -> Project:
     if not files:
         raise ConfigError(f"project {path} holds no Python file", hint="give a folder such as examples/fraud")
     found: dict[type, dict[str, Any]] = {
-        kind: {} for kind in (EventStream, LabelStream, FeatureView, RequestFeatures, Model)
+        kind: {} for kind in (EventStream, LabelStream, FeatureView, RequestFeatures, DerivedFeatures, Model)
     }
     for file in files:
         for value in vars(_import(file)).values():
@@ -78,7 +79,7 @@ def load_project(path: Path | str) -> Project:
             if kind in found and found[kind].setdefault(value.name, value) is not value:
                 raise DefinitionError(f"two definitions of {kind.__name__} {value.name!r}", hint="rename one of them")
     for model in found[Model].values():
-        for item in (model.events, model.label, *model.views, *model.requests):
+        for item in (*model.streams, model.label, *model.views, *model.requests, *model.derived):
             found[type(item)].setdefault(item.name, item)
     folder = root.parent if root.is_file() else root
     return Project(
@@ -89,6 +90,7 @@ def load_project(path: Path | str) -> Project:
         views=tuple(found[FeatureView].values()),
         requests=tuple(found[RequestFeatures].values()),
         models=tuple(found[Model].values()),
+        derived=tuple(found[DerivedFeatures].values()),
     )
 
 
@@ -98,6 +100,13 @@ def fingerprint(*definitions: object) -> str:
     A function counts by its source, comments and layout left out; what it calls does not count.
     """
     return hashlib.sha256(repr([_plain(item) for item in definitions]).encode()).hexdigest()[:12]
+
+
+def definitions_of(model: Model) -> dict[str, str]:
+    """Name -> fingerprint of every view, request and derived feature a model needs."""
+    definitions = {view.name: fingerprint(view) for view in model.views}
+    definitions |= {request.name: fingerprint(request) for request in model.requests}
+    return definitions | {derived.name: fingerprint(derived) for derived in model.derived}
 
 
 def _plain(value: Any) -> Any:

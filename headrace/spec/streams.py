@@ -8,6 +8,7 @@ from types import MappingProxyType
 from headrace.clock import parse_us
 from headrace.errors import DefinitionError
 from headrace.spec.durations import parse_duration
+from headrace.spec.formats import ArrowBatches, Avro, Format, Json
 from headrace.spec.types import FieldType, Int64, String, as_field_type
 
 __all__ = ["EventStream", "LabelStream", "LabelledStream", "check_name"]
@@ -31,10 +32,7 @@ def check_name(name: object, *, what: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """A topic of events, one JSON object each.
-
-    Event time is written as ISO 8601 with an offset, or as integer microseconds since the epoch.
-    """
+    """A topic of events."""
 
     name: str
     """Also the topic's name."""
@@ -52,6 +50,8 @@ class EventStream:
     """How far an event time may lie ahead of the arrival; beyond it the event is refused."""
     earliest: str = "1990-01-01T00:00:00Z"
     """Event times before this are refused: they are unit mistakes."""
+    format: Format = field(default_factory=Json, kw_only=True)
+    """How producers write its messages: Json(), Avro() or ArrowBatches()."""
     lateness_us: int = field(init=False)
     future_us: int = field(init=False)
     earliest_us: int = field(init=False)
@@ -81,6 +81,12 @@ class EventStream:
                     f"stream {self.name!r}: field {role!r} is {fields[role]!r}",
                     hint="keys and ids are Int64 or String",
                 )
+        made = self.format() if isinstance(self.format, type) else self.format
+        if not isinstance(made, Json | Avro | ArrowBatches):
+            raise DefinitionError(
+                f"stream {self.name!r}: format is {self.format!r}", hint="use Json(), Avro() or ArrowBatches()"
+            )
+        object.__setattr__(self, "format", made)
         object.__setattr__(self, "schema", MappingProxyType(fields))
         object.__setattr__(self, "lateness_us", parse_duration(self.lateness, field=f"{self.name}.lateness"))
         object.__setattr__(self, "future_us", parse_duration(self.future, field=f"{self.name}.future"))

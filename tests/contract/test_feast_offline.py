@@ -12,13 +12,14 @@ import pyarrow as pa
 import pytest
 from feast import FeatureStore, RepoConfig
 
+from feature_store.compaction import compact, feature_order
 from feature_store.compute import EventColumns, features_at
 from feature_store.feast_registry import FeastRegistry, open_feast
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.offline_log import log_folder, segments, write_segment
 from feature_store.offline_tables import TIMESTAMP, feature_schema, feature_table
 from feature_store.plan import compile_view
 from feature_store.view_state import ViewState
-from headrace import EventStream, FeatureView, Float64, Int64, Project, String, count, mean
+from headrace import EventStream, FeatureView, Float64, Int64, Project, String, count, last_k, mean, top_k
 from headrace.cli.main import main
 from headrace.config import RedisSettings, Settings
 from headrace.errors import DefinitionError, RejectedError
@@ -104,6 +105,14 @@ def test_feast_answers_what_the_kernels_compute_at_any_instant(feast: FeatureSto
     assert np.array_equal(actual, expected, equal_nan=True)
     assert found["card"].tolist() == asked_keys.tolist(), "rows keep their order"
 
+    covered = segments(folder)[0].path
+    data = covered.read_bytes()
+    (done,) = compact(folder, below=10, order=feature_order("card"), drop_superseded=True)
+    covered.write_bytes(data)  # as a compaction that was killed leaves it
+    assert done.superseded > 0
+    again = feast.get_historical_features(entity_df=frame, features=_columns(SPEND)).to_df()
+    pd.testing.assert_frame_equal(again, found)
+
 
 def _write_short(settings: Settings, rows: list[tuple[int, float, int, int | None]]) -> None:
     """Rows are (card, event time s, created s, count)."""
@@ -154,6 +163,32 @@ def test_edges_are_answered_as_by_feasts_own_store(feast: FeatureStore, settings
     assert list(reversed(values)) == expected
     pd.testing.assert_frame_equal(ours, theirs.sort_values("note").reset_index(drop=True), check_dtype=False)
     assert type(stock._provider.offline_store).__name__ == "DuckDBOfflineStore"
+
+
+def test_lists_stand_in_the_log_as_lists(settings: Settings, tmp_path: Path) -> None:
+    """What Feast finds at an instant is what the kernels say there."""
+    view = FeatureView(
+        "recent", entity="card", source=PAY, features=[last_k("eur", 2).over("1h"), top_k("eur", 2).over("1h")]
+    )
+    FeastRegistry(settings, _project(tmp_path, view)).apply()
+    plan = compile_view(view)
+    state = ViewState(plan)
+    times = START_US + np.array([0, 10, 20, 30]) * SECOND
+    eur = np.array([[100, 250, 100, 999]])
+    state.apply(np.array([1, 1, 1, 2]), times, np.arange(4), eur)
+    state.advance(int(times[-1]) + SECOND)
+    log = state.drain(log=True).log
+    assert log is not None
+    folder = log_folder(settings.offline_dir, "cards", "features", "recent", 0)
+    write_segment(feature_table(plan, log, created_us=1, version=0), folder, 0, 0)
+    asked = pd.DataFrame(
+        {"card": [1, 1, 1, 2, 2], "event_timestamp": _moments(START_US + np.array([5, 25, 25, 25, 31]) * SECOND)}
+    )
+
+    found = open_feast(settings, "cards").get_historical_features(asked, _columns(view)).to_arrow().to_pydict()
+
+    assert found["last_2_eur_1h"] == [[1.0], [1.0, 2.5], [1.0, 2.5], None, [9.99]]
+    assert found["top_2_eur_1h"] == [[1.0], [1.0, 2.5], [1.0, 2.5], None, [9.99]]
 
 
 def test_full_ties_have_one_answer(feast: FeatureStore, settings: Settings) -> None:

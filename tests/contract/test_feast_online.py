@@ -14,14 +14,27 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import _mmh3
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
+from feast.protos.feast.types.Value_pb2 import DoubleList, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_store.feast_registry import FeastRegistry, open_feast
 from feature_store.online_layout import encode_timestamp, encode_value, entity_key, feature_field, row_field
 from feature_store.plan import compile_view
 from feature_store.redis_online import OnlineWriter
-from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, Model, Project, String, count, mean
+from headrace import (
+    EventStream,
+    FeatureView,
+    Float64,
+    Int64,
+    LabelStream,
+    Model,
+    Project,
+    String,
+    count,
+    last_k,
+    lifetime,
+    mean,
+)
 from headrace.config import RedisSettings, Settings
 from headrace.errors import ConfigError
 from tests.feature_rows import feature_rows
@@ -32,9 +45,12 @@ PAY = EventStream(
 FRAUD = LabelStream("pay-fraud", of=PAY, value="fraud", delay="1d")
 SPEND = FeatureView("spend", entity="card", source=PAY, features=[count().over("1d"), mean("eur").over("1d")])
 WEEK = FeatureView("week", entity="card", source=PAY, features=[count().over("7d")])
+RECENT = FeatureView(
+    "recent", entity="card", source=PAY, features=[last_k("eur", 3).over("1d"), count().over(lifetime())]
+)
 SHOP = FeatureView("shop_visits", entity="shop", source=PAY, features=[count().over("1d")])
 MODEL = Model("judge", features=(SPEND, SHOP), label=FRAUD)
-VIEWS = (SPEND, WEEK, SHOP)
+VIEWS = (SPEND, WEEK, RECENT, SHOP)
 INSTANT_US = 1_522_540_800_123_456
 KEYS = [0, 1, -1, 610, 2**63 - 1, -(2**63), "", "a", "Köln", "x" * 300]
 NUMBERS = [0.0, 1.0, -1.0, 127.0, 128.0, 300.0, 2.0**53, -(2.0**53)]
@@ -55,6 +71,8 @@ def test_values_and_times_have_feasts_bytes() -> None:
     for decimal in DECIMALS:
         assert encode_value(decimal, is_int=False) == Value(double_val=decimal).SerializeToString()
     assert encode_value(None, is_int=True) == Value().SerializeToString()
+    for items in ([], [1.5], DECIMALS * 4):
+        assert encode_value(items, is_int=False) == Value(double_list_val=DoubleList(val=items)).SerializeToString()
     for instant_us in (0, 1, 999_999, 1_000_000, INSTANT_US, -1, -1_500_000):
         expected = Timestamp()
         expected.FromMicroseconds(instant_us)
@@ -125,6 +143,18 @@ def test_a_row_of_ours_is_a_row_of_feasts(
     ours = server.hgetall(entity_key("card", 1, project.name))
     assert ours.pop(row_field("spend"))
     assert ours == server.hgetall(entity_key("card", 2, project.name))
+
+
+def test_feast_reads_our_lists_as_lists(feast: FeatureStore, writer: OnlineWriter) -> None:
+    """The newest first, as many as there are; none is an empty list, a key never seen is null."""
+    plan = compile_view(RECENT)
+    rows = feature_rows(plan, [1, 2, 3], [[2.5, 2.0, 1.25, 9], [7.0, None, None, 1], [None, None, None, 0]])
+    writer.write(plan, rows, version=1, watermark_us=0)
+
+    found = _answers(feast, ["recent:last_3_eur_1d", "recent:count_lifetime"], [{"card": key} for key in (1, 2, 3, 4)])
+
+    assert found["recent__last_3_eur_1d"] == [[2.5, 2.0, 1.25], [7.0], [], None]
+    assert found["recent__count_lifetime"] == [9, 1, 0, None]
 
 
 def test_feast_reads_our_values_nulls_and_unknown_keys(feast: FeatureStore, writer: OnlineWriter) -> None:

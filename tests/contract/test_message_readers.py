@@ -192,10 +192,14 @@ def test_a_pause_loses_and_repeats_nothing(opened: Opened, stack: Settings, fres
         opened.consumer.pause(paused)
         opened.runs.extend(opened.reader.read(500, 0.05))
         opened.consumer.resume(paused)
-    runs = opened.read_to_ends(2)
 
+    def all_read() -> bool:
+        opened.runs.extend(opened.reader.read(5_000, 0.05))
+        return sum(map(len, opened.runs)) >= 2 * count
+
+    eventually(all_read, what="the rest")
     for partition in (0, 1):
-        mine = [run for run in runs if run.partition == partition]
+        mine = [run for run in opened.runs if run.partition == partition]
         assert [offset for run in mine for offset in run.offsets.tolist()] == list(range(count))
 
 

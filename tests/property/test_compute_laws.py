@@ -8,7 +8,7 @@ from feature_store.compute import EventColumns, evaluate, features_at
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.view_state import ViewState
 from tests.oracle import OracleEvent, row_values
-from tests.property.view_cases import as_list, batches, columns, views
+from tests.property.view_cases import as_list, batches, changes, columns, views
 
 
 def once(events: list[OracleEvent]) -> list[OracleEvent]:
@@ -37,13 +37,13 @@ def labelled_events(draw: st.DrawFn, plan: ViewPlan) -> list[OracleEvent]:
 
 @st.composite
 def questions_about(draw: st.DrawFn, plan: ViewPlan, events: list[OracleEvent]) -> list[tuple[int | str, int]]:
-    edges = sorted({event.t + int(offset) for event in events for offset in plan.offsets} | {0})
+    edges = sorted({moment for event in events for moment in changes(plan, event.t)} | {0})
     keys = [*sorted({event.key for event in events}), "nobody" if plan.has_text_keys else 99]
     instant = st.builds(int.__add__, st.sampled_from(edges), st.integers(-1, 1))
     return draw(st.lists(st.tuples(st.sampled_from(keys), instant), max_size=20))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_corrected_values_equal_the_oracle(data: st.DataObject) -> None:
     view = data.draw(views())
@@ -57,7 +57,7 @@ def test_corrected_values_equal_the_oracle(data: st.DataObject) -> None:
     assert [as_list(row) for row in actual] == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_served_values_equal_the_oracle_over_what_had_arrived(data: st.DataObject) -> None:
     """Its own event a row sees in any case, the label of that event only once it is known."""
@@ -94,7 +94,7 @@ def test_served_values_equal_the_oracle_over_what_had_arrived(data: st.DataObjec
         assert as_list(row) == row_values(view, blind, q)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_the_live_state_gives_the_same_bits(data: st.DataObject) -> None:
     """Applied in batches and drained, every row equals the table computed at that row's instant."""
@@ -113,7 +113,7 @@ def test_the_live_state_gives_the_same_bits(data: st.DataObject) -> None:
         assert rows.values.tobytes() == expected.tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_row_moved_in_time_with_its_own_event_is_what_the_stream_would_say(data: st.DataObject) -> None:
     """Whichever comes first, the question or the event; nothing is counted twice."""
@@ -141,7 +141,7 @@ def test_a_row_moved_in_time_with_its_own_event_is_what_the_stream_would_say(dat
     )
 
     mine = [event for event in events if event.key == own.key]
-    edges = {event.t + int(offset) for event in mine for offset in plan.offsets}
+    edges = {moment for event in mine for moment in changes(plan, event.t)}
     assert as_list(actual.values) == row_values(view, mine, q)
     assert actual.own_event == ("applied" if applied else "merged")
     assert actual.valid_from_us == max(edge for edge in edges if edge <= q)

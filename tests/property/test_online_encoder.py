@@ -1,11 +1,13 @@
 """The fast encoder and the readable layout write the same bytes."""
 
+import itertools
 import struct
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_store.kernels import shape_of
 from feature_store.online_encoder import CHUNK_BYTES, CHUNK_ROWS, RowEncoder
 from feature_store.online_layout import (
     StoredRow,
@@ -19,7 +21,7 @@ from feature_store.online_layout import (
 )
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.rows import RowBatch
-from headrace import EventStream, FeatureView, Float64, Int64, String, count, mean
+from headrace import EventStream, FeatureView, Float64, Int64, String, count, last_k, lifetime, mean, top_k
 
 STREAM = EventStream(
     "visits", key="user", time="at", id="id", schema={"user": Int64, "town": String, "eur": Float64, "n": Int64}
@@ -30,6 +32,14 @@ PLANS = {
     ),
     "text keys": compile_view(
         FeatureView("b", entity="town", source=STREAM, features=[mean("eur").over("1h"), mean("n").over("1h")])
+    ),
+    "lists and lifetimes": compile_view(
+        FeatureView(
+            "d",
+            entity="user",
+            source=STREAM,
+            features=[last_k("eur", 3).over("1h"), mean("n").over(lifetime()), top_k("n", 17).over("1d")],
+        )
     ),
     "no input": compile_view(FeatureView("c", entity="user", source=STREAM, features=[count().over("1h")])),
 }
@@ -44,6 +54,8 @@ def batches(draw: st.DrawFn, plan: ViewPlan) -> RowBatch:
     has_state = np.array([draw(st.booleans()) for _ in keys], bool)
     starts = np.concatenate(([0], np.cumsum(np.where(has_state, sizes, 0)))).astype(np.int64)
     m = int(starts[-1])
+    shape = shape_of(plan)
+    base = shape.width - shape.base
     values = np.array(
         [
             [
@@ -65,6 +77,7 @@ def batches(draw: st.DrawFn, plan: ViewPlan) -> RowBatch:
         state_t=np.array(draw(words), np.int64),
         state_id=np.array(draw(words), np.int64),
         state_inputs=np.array([draw(words) for _ in plan.inputs], np.int64).reshape(len(plan.inputs), m),
+        state_base=np.array([[draw(INT64) for _ in range(base)] for _ in keys], np.int64).reshape(len(keys), base),
     )
 
 
@@ -92,11 +105,17 @@ def reference(plan: ViewPlan, rows: RowBatch, i: int, version: int, watermark_us
         valid_until_us=int(rows.valid_until_us[i]),
         watermark_us=watermark_us,
         values=rows.values[i],
+        base=rows.state_base[i],
         times_us=rows.state_t[low:high] if kept else None,
         ids=rows.state_id[low:high] if kept else None,
         inputs=rows.state_inputs[:, low:high] if kept else None,
     )
-    values = [encode_value(float(v), is_int=bool(w)) for v, w in zip(rows.values[i], plan.is_int, strict=True)]
+    values = []
+    for entry in plan.features:
+        cells = rows.values[i, entry.slot : entry.slot + entry.feature.width].tolist()
+        items = list(itertools.takewhile(lambda cell: cell == cell, cells))
+        whole = bool(plan.is_int[entry.slot])
+        values.append(encode_value(items if entry.feature.is_list else cells[0], is_int=whole))
     key = rows.keys[i] if plan.has_text_keys else int(rows.keys[i])
     return entity_key(plan.view.entity, key, "proj"), [
         *values,
@@ -146,6 +165,7 @@ def test_commands_are_bounded_in_rows_and_bytes() -> None:
         state_t=np.zeros(m, np.int64),
         state_id=np.zeros(m, np.int64),
         state_inputs=np.zeros((1, m), np.int64),
+        state_base=np.zeros((n, 0), np.int64),
     )
 
     chunks = [

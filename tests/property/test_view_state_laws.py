@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
+from feature_store.plan import NEVER_US, ViewPlan, compile_view
 from feature_store.rows import RowBatch
 from feature_store.view_state import BEGINNING_US, ViewState
 from tests.oracle import OracleEvent, row_values
-from tests.property.view_cases import Batch, as_list, batches, columns, views
+from tests.property.view_cases import Batch, as_list, batches, changes, columns, views
 
 
 @dataclass
@@ -72,9 +72,9 @@ class Model:
     def horizon(self, key: int | str) -> int:
         return max(self.watermark_us, *(known.event.t for known in self.known if known.event.key == key))
 
-    def expected(self, key: int | str, q: int, as_of: int = NEVER_US) -> list[float | None]:
+    def expected(self, key: int | str, q: int, as_of: int = NEVER_US, now: int | None = None) -> list[float | None]:
         events = [k.as_of(as_of, self.label) for k in self.known if k.event.key == key and k.since_us <= as_of]
-        return row_values(self.plan.view, events, q)
+        return row_values(self.plan.view, events, q, now=now)
 
 
 def feed(state: ViewState, model: Model, batch: Batch) -> None:
@@ -103,11 +103,12 @@ def check_latest(model: Model, rows: RowBatch) -> None:
     plan = model.plan
     for i, key in enumerate(rows.keys.tolist()):
         horizon = model.horizon(key)
-        assert as_list(rows.values[i]) == model.expected(key, horizon)
+        since = int(rows.valid_from_us[i])
+        assert as_list(rows.values[i]) == model.expected(key, horizon, now=since)
         assert rows.valid_from_us[i] <= horizon < rows.valid_until_us[i]
         earliest = max(int(rows.valid_from_us[i]), model.watermark_us - plan.lateness_us)
         for q in (earliest, min(int(rows.valid_until_us[i]) - 1, horizon + 10_000)):
-            assert as_list(rows.values[i]) == model.expected(key, q)
+            assert as_list(rows.values[i]) == model.expected(key, q, now=since)
         live = sorted(
             (known.as_of(NEVER_US, model.label) for known in model.live() if known.event.key == key),
             key=lambda event: (event.t, event.id),
@@ -116,19 +117,17 @@ def check_latest(model: Model, rows: RowBatch) -> None:
         assert rows.has_state[i]
         assert rows.state_t[part].tolist() == [event.t for event in live]
         assert rows.state_id[part].tolist() == [event.id for event in live]
-        for row, entry in zip(rows.state_inputs, plan.inputs, strict=True):
-            expected = [event.values[entry.column] for event in live]
-            assert [None if value == NULL else value for value in row[part].tolist()] == expected
+        assert rows.state_inputs[:, part].tolist() == columns(plan, live)[3].tolist()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_latest_rows_equal_the_oracle_and_no_row_is_left_expired(data: st.DataObject) -> None:
     """Whatever the order of calls: what was drained last for a key is its value until ``valid_until``."""
     view = data.draw(views())
     plan = compile_view(view)
     state, model = ViewState(plan), Model(plan)
-    stored: dict[int | str, tuple[list[float | None], int]] = {}
+    stored: dict[int | str, tuple[list[float | None], int, int]] = {}
     for batch in data.draw(batches(text_keys=plan.has_text_keys)):
         feed(state, model, batch)
         if data.draw(st.booleans()):
@@ -138,14 +137,14 @@ def test_latest_rows_equal_the_oracle_and_no_row_is_left_expired(data: st.DataOb
         rows = state.drain(log=data.draw(st.booleans())).latest
         check_latest(model, rows)
         for i, key in enumerate(rows.keys.tolist()):
-            stored[key] = (as_list(rows.values[i]), int(rows.valid_until_us[i]))
-        for key, (values, until) in stored.items():
+            stored[key] = (as_list(rows.values[i]), int(rows.valid_from_us[i]), int(rows.valid_until_us[i]))
+        for key, (values, since, until) in stored.items():
             assert until > model.watermark_us
-            assert values == model.expected(key, model.horizon(key))
+            assert values == model.expected(key, model.horizon(key), now=since)
         assert set(stored) == {known.event.key for known in model.known}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_the_log_is_the_oracle_as_a_step_function(data: st.DataObject) -> None:
     """At any instant the row with the newest valid_from, as said last, is right.
@@ -170,22 +169,22 @@ def test_the_log_is_the_oracle_as_a_step_function(data: st.DataObject) -> None:
         latest.update(zip(drained.latest.keys.tolist(), drained.latest.valid_from_us.tolist(), strict=True))
     for key, rows in steps.items():
         mine = [known for known in model.known if known.event.key == key]
-        offsets = plan.offsets.tolist()
-        edges = {known.event.t + offset + near for known in mine for offset in offsets for near in (-1, 0, 1)}
+        moments = {moment for known in mine for moment in changes(plan, known.event.t)}
+        edges = {moment + near for moment in moments for near in (-1, 0, 1)}
         for q in edges | {known.since_us for known in mine}:
             if q > model.horizon(key):
                 continue
             said = [valid_from for valid_from in rows if valid_from <= q]
             assert bool(said) == any(known.since_us <= q for known in mine)
             if said:
-                assert rows[max(said)][0] == model.expected(key, q, as_of=q)
+                assert rows[max(said)][0] == model.expected(key, q, as_of=q, now=max(said))
         last = max(rows)
         assert latest[key] == last
-        following = [e for e in edges if e > model.horizon(key) and e in {k.event.t + o for k in mine for o in offsets}]
+        following = [moment for moment in moments if moment > model.horizon(key)]
         assert rows[last][1] == min(following, default=NEVER_US)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_batch_borders_do_not_matter(data: st.DataObject) -> None:
     """One event at a time or all at once, with the same watermarks, ends in the same rows."""

@@ -5,11 +5,57 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+import headrace as hr
+from feature_store.inputs import derive, fields_of
 from feature_store.plan import NULL, ViewPlan
-from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, String, count, mean, sum
+from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, String, Window, col
 from tests.oracle import OracleEvent
 
-__all__ = ["Batch", "as_list", "batches", "columns", "views"]
+__all__ = ["AGGREGATIONS", "Batch", "as_list", "batches", "changes", "columns", "views"]
+
+_IS_A = col("kind") == "a"
+_LARGE = (col("amount") > 0.02) & ~(col("kind") == "b")
+_ODD = (col("size") < 0) | col("amount").is_null()
+AGGREGATIONS = {
+    "count": hr.count(),
+    "count where": hr.count(where=_LARGE),
+    "sum": hr.sum("size"),
+    "sum where": hr.sum("amount", where=_ODD | _IS_A),
+    "mean": hr.mean("amount"),
+    "share": hr.share(where=_LARGE),
+    "share, never unknown": hr.share(where=col("size") >= 2),
+    "var": hr.var("amount"),
+    "var of all": hr.var("size", ddof=0),
+    "std": hr.std("size"),
+    "min": hr.min("amount"),
+    "max": hr.max("size"),
+    "first": hr.first("amount"),
+    "last": hr.last("amount"),
+    "last where": hr.last("size", where=_IS_A),
+    "last_k": hr.last_k("amount", 3),
+    "distinct": hr.distinct("amount"),
+    "distinct texts": hr.distinct("kind"),
+    "median": hr.quantile("size", 0.5),
+    "quantile": hr.quantile("amount", "0.9", where=~_IS_A),
+    "top_k": hr.top_k("amount", 2),
+    "decayed_sum": hr.decayed_sum("amount", "6us"),
+    "decayed_mean": hr.decayed_mean("size", "4us"),
+    "since_last": hr.since_last(),
+    "since_last where": hr.since_last(where=_IS_A),
+}
+_NO_LIFETIME = ("distinct", "distinct texts", "median", "quantile", "top_k")
+_WINDOWS = (
+    "1us",
+    "5us",
+    "6us",
+    "20us",
+    hr.sliding("20us", hop="5us"),
+    hr.sliding("12us", hop="6us"),
+    hr.tumbling("7us"),
+    hr.tumbling("10us", completed=True),
+    hr.session("5us", within="20us"),
+    hr.lifetime(),
+)
 
 
 @dataclass
@@ -23,33 +69,40 @@ class Batch:
 
 @st.composite
 def views(draw: st.DrawFn) -> FeatureView:
-    """Any of the four closed values, several lengths and delays, with and without labels, both key types."""
+    """Some of every aggregation over some of every window; all closed values, delays, labels, both key types."""
     text = draw(st.booleans())
     stream = EventStream(
         "events",
         key="key",
         time="at",
         id="id",
-        schema={"key": String if text else Int64, "amount": Float64(resolution=0.01, nullable=True), "size": Int64},
+        schema={
+            "key": String if text else Int64,
+            "amount": Float64(resolution=0.01, nullable=True),
+            "size": Int64,
+            "kind": String(nullable=True),
+        },
         lateness=draw(st.sampled_from(["0us", "7us", "40us"])),
     )
     labels = LabelStream("labels", of=stream, value="bad", delay="9us")
     labelled = draw(st.booleans())
-    windows = draw(st.lists(st.sampled_from(["1us", "5us", "6us", "20us"]), min_size=1, max_size=3, unique=True))
     delay = draw(st.sampled_from(["0us", "1us", "9us"]))
-    features = [
-        count().over(*windows, delay=delay),
-        mean("amount").over(*windows),
-        sum("size").over(windows[0], delay=delay),
-    ]
-    if labelled:
-        features.append(mean("bad").over(*windows, delay=delay, empty=0.0))
+    features = {}
+    for name in draw(st.lists(st.sampled_from(sorted(AGGREGATIONS)), min_size=1, max_size=4, unique=True)):
+        for window in draw(st.lists(st.sampled_from(_WINDOWS), min_size=1, max_size=3, unique=True)):
+            if not (name in _NO_LIFETIME and isinstance(window, Window) and window.kind == "lifetime"):
+                (feature,) = AGGREGATIONS[name].over(window, delay=delay)
+                features[feature.name] = feature
+    if labelled or not features:
+        window = draw(st.sampled_from(_WINDOWS))
+        label = hr.mean("bad").over(window, delay=delay, empty=0.0) if labelled else hr.count().over(window)
+        features.setdefault(label[0].name, label[0])
     return FeatureView(
         "view",
         entity="key",
         source=stream.with_label(labels) if labelled else stream,
         closed=draw(st.sampled_from(["left", "right", "both", "neither"])),
-        features=draw(st.permutations(features)),
+        features=draw(st.permutations(sorted(features.values(), key=lambda feature: feature.name))),
     )
 
 
@@ -58,13 +111,18 @@ def batches(draw: st.DrawFn, *, text_keys: bool, late_us: int = 60) -> list[Batc
     """Micro-batches in arrival order: ties, duplicates, disorder up to ``late_us``, skewed keys, quiet spells."""
     now, steps = 0, []
     ids = st.integers(0, 25)
+    sizes = st.one_of(st.integers(-3, 9), st.integers(-3, 9), st.sampled_from([2**53 - 1, -(2**62), 2**63 - 1]))
     for _ in range(draw(st.integers(1, 6))):
         now += draw(st.sampled_from([0, 0, 1, 2, 5, 30, 150]))
         events = []
         for _ in range(draw(st.integers(0, 6))):
             key = draw(st.sampled_from([0, 0, 0, 0, 1, 2, -7]))
             behind = draw(st.sampled_from([0, 0, 0, 1, 5, 6, 7, late_us]))
-            values = {"amount": draw(st.sampled_from([None, 1, 3, -5, 1000])), "size": draw(st.integers(-3, 9))}
+            values = {
+                "amount": draw(st.sampled_from([None, 1, 3, 3, -5, 1000, 2**53 - 1])),
+                "size": draw(sizes),
+                "kind": draw(st.sampled_from([None, "a", "a", "b"])),
+            }
             events.append(
                 OracleEvent(
                     key=f"k{key}" if text_keys else key,
@@ -78,20 +136,36 @@ def batches(draw: st.DrawFn, *, text_keys: bool, late_us: int = 60) -> list[Batc
     return steps
 
 
+def changes(plan: ViewPlan, t: int) -> set[int]:
+    """Instants at which an event can change its key's row."""
+    return {edge.passes(t) for edge in plan.edges}
+
+
 def columns(plan: ViewPlan, events: list[OracleEvent]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Keys, times, ids and inputs as ViewState.apply takes them."""
     keys = np.array([event.key for event in events], dtype=object if plan.has_text_keys else np.int64)
-    inputs = [[event.values[entry.column] for event in events] for entry in plan.inputs]
+    schema = plan.view.source.schema
+    fields = {name: _exact([e.values[name] for e in events], schema[name]) for name in fields_of(plan.inputs)}
+    inputs = np.empty((len(plan.inputs), len(events)), dtype=np.int64)
+    for i, entry in enumerate(plan.inputs):
+        known = _exact([e.values["bad"] for e in events], Int64()) if entry.is_label else None
+        inputs[i] = derive(entry, fields, schema) if known is None else known
     return (
         keys,
         np.array([event.t for event in events], dtype=np.int64),
         np.array([event.id for event in events], dtype=np.int64),
-        np.array([[NULL if v is None else v for v in row] for row in inputs], dtype=np.int64).reshape(
-            len(plan.inputs), len(events)
-        ),
+        inputs,
     )
 
 
 def as_list(values: np.ndarray) -> list[float | None]:
     """A row as the oracle writes it."""
     return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _exact(values: list[int | str | None], kind: object) -> np.ndarray:
+    if isinstance(kind, String):
+        texts = np.empty(len(values), dtype=object)
+        texts[:] = values
+        return texts
+    return np.array([NULL if value is None else value for value in values], dtype=np.int64)

@@ -196,7 +196,7 @@ def test_a_damaged_row_is_refused(cut: int) -> None:
 
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(IntegrityError, match="format"):
-        DECODER.decode([b"\x02" + encode_row(ROW)[1:]], [None], [None])
+        DECODER.decode([b"\x63" + encode_row(ROW)[1:]], [None], [None])
 
 
 @pytest.mark.parametrize(

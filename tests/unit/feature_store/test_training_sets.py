@@ -15,8 +15,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from feature_store.compaction import compact
 from feature_store.compute import Mode
 from feature_store.dataset import build_dataset, rebuild_dataset, verify_dataset
+from feature_store.log_bounds import committed_below
 from feature_store.offline_log import log_folder, write_segment
 from feature_store.offline_tables import event_schema, label_schema
 from headrace import (
@@ -237,6 +239,21 @@ def test_it_is_rebuilt_to_the_same_rows_whatever_arrives_later(settings: Setting
     assert rebuild_dataset(settings, PROJECT, manifest) == manifest.content_hash
     assert verify_dataset(settings, PROJECT, manifest.dataset_id) == manifest
     assert _build(settings, mode=mode).content_hash != manifest.content_hash
+
+
+@pytest.mark.parametrize("mode", ["as_served", "corrected"])
+def test_a_compacted_log_rebuilds_it(settings: Settings, mode: Mode) -> None:
+    for number in range(4):
+        _log(settings, [(7 + number, 6 + number / 8, 6.5)], first=6 + number, late=number == 2)
+        _log_labels(settings, [(7 + number, 1, 6.6 - number / 50)], first=5 + number)
+    manifest = _build(settings, mode=mode)
+    merged = 0
+    for kind, name in (("events", "clicks"), ("labels", "bought")):
+        folder = log_folder(settings.offline_dir, "shop", kind, name, 0)  # type: ignore[arg-type]  # literals
+        merged += sum(done.files for done in compact(folder, below=committed_below(folder)))
+
+    assert merged == 8
+    assert rebuild_dataset(settings, PROJECT, manifest) == manifest.content_hash
 
 
 def test_other_definitions_do_not_rebuild_it(settings: Settings) -> None:

@@ -7,6 +7,7 @@ from headrace import (
     FeatureView,
     Float64,
     Int64,
+    Json,
     LabelStream,
     Model,
     Project,
@@ -17,6 +18,7 @@ from headrace import (
     mean,
 )
 from headrace.contracts.rollout import RolloutRecord, Stage
+from headrace.spec.formats import Format
 
 __all__ = ["NOON_US", "cards_project", "model", "payments", "project", "record"]
 
@@ -24,7 +26,7 @@ NOON_US = 1_522_584_000_000_000
 """2018-04-01T12:00:00Z."""
 
 
-def cards_project(name: str = "cards") -> Project:
+def cards_project(name: str = "cards", *, form: Format | None = None) -> Project:
     """Definitions whose project, topics and model carry ``name``."""
     payments = EventStream(
         f"{name}-payments",
@@ -37,6 +39,7 @@ def cards_project(name: str = "cards") -> Project:
             "amount": Float64(resolution=0.01),
             "tip": Float64(resolution=0.01, nullable=True),
         },
+        format=form or Json(),
     )
     chargebacks = LabelStream(f"{name}-chargebacks", of=payments, value="bad", delay="7d")
     spending = FeatureView(

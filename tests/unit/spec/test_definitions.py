@@ -5,11 +5,14 @@ import dataclasses
 import pytest
 
 from headrace import (
+    ArrowBatches,
+    Avro,
     BeatsChampion,
     EventStream,
     FeatureView,
     Float64,
     Int64,
+    Json,
     LabelStream,
     Model,
     MonitorPolicy,
@@ -47,13 +50,15 @@ def test_closed_decides_the_first_and_last_visible_instant(closed: str, enter_us
     """An event at t is visible at q iff t + enter <= q < t + leave; window 60 µs, no delay."""
     (feature,) = count().over("60us")
 
-    assert (feature.enter_us(closed), feature.leave_us(closed)) == (enter_us, leave_us)
+    assert feature.window.enters(closed, 0).passes(0) == enter_us
+    assert feature.window.leaves(closed, 0).passes(0) == leave_us
 
 
 def test_a_delay_shifts_both_ends() -> None:
     (feature,) = count().over("10us", delay="5us")
 
-    assert (feature.enter_us("right"), feature.leave_us("right")) == (5, 15)
+    assert feature.window.enters("right", feature.delay_us).passes(0) == 5
+    assert feature.window.leaves("right", feature.delay_us).passes(0) == 15
 
 
 def test_definitions_are_frozen() -> None:
@@ -110,3 +115,23 @@ def test_request_features_are_named_by_what_their_function_returns() -> None:
     hour = RequestFeatures("clock", of=PAYMENTS, fn=lambda e: {"hour": e["at"] // 3_600_000_000 % 24})
 
     assert hour.full_names == ("clock__hour",)
+
+
+def test_a_stream_is_json_unless_it_says_otherwise() -> None:
+    given = {"key": "card", "time": "at", "id": "id", "schema": {"card": Int64}}
+
+    assert EventStream("cards", **given).format == Json()
+    assert EventStream("cards", **given, format=Avro).format == Avro(subject=None)
+    assert EventStream("cards", **given, format=ArrowBatches()).format == ArrowBatches()
+
+
+@pytest.mark.parametrize("form", ["avro", None, 5])
+def test_a_format_is_one_of_three(form: object) -> None:
+    with pytest.raises(DefinitionError, match=r"format is .*\n.*Json\(\), Avro\(\) or ArrowBatches\(\)"):
+        EventStream("cards", key="card", time="at", id="id", schema={"card": Int64}, format=form)
+
+
+@pytest.mark.parametrize("subject", ["", "a b", "a/b", 5])
+def test_a_subject_can_be_a_file(subject: object) -> None:
+    with pytest.raises(DefinitionError, match="subject"):
+        Avro(subject=subject)

@@ -34,6 +34,7 @@ def rows_of(plan: ViewPlan, values: dict[Any, float], events: int = 1) -> RowBat
         state_t=marks,
         state_id=marks + 1,
         state_inputs=np.empty((len(plan.inputs), len(marks)), dtype=np.int64),
+        state_base=np.empty((len(keys), 0), dtype=np.int64),
     )
 
 

@@ -26,7 +26,7 @@ def batch(
 
 def test_rows_are_fresh_once() -> None:
     marks = SourceMarks("tx", None)
-    message = batch("tx", [(0, 4, 100, False)], [(0, 3), (0, 4), (1, 7)])
+    message = batch("tx", [(0, 4, 100, False), (1, 7, 100, False)], [(0, 3), (0, 4), (1, 7)])
 
     first = marks.fresh(message).tolist()
     marks.update(message)
@@ -34,6 +34,21 @@ def test_rows_are_fresh_once() -> None:
     assert first == [True, True, True]
     assert marks.fresh(message).tolist() == [False, False, False]
     assert marks.fresh(batch("tx", [], [(0, 5), (1, 7), (1, 8)])).tolist() == [True, False, True]
+
+
+def test_a_source_message_cut_in_two_is_whole_with_its_mark() -> None:
+    marks = SourceMarks("tx", None)
+    head = batch("tx", [], [(0, 3), (0, 4)])
+    tail = batch("tx", [(0, 4, 100, False)], [(0, 4), (0, 4)])
+
+    first = marks.fresh(head).tolist()
+    marks.update(head)
+    second = marks.fresh(tail).tolist()
+    marks.update(tail)
+
+    assert (first, second) == ([True, True], [True, True])
+    assert marks.fresh(tail).tolist() == [False, False]
+    assert marks.applied() == {"tx:0": 4, "tx:1": -1}
 
 
 def test_a_mark_covers_messages_that_left_no_row_here() -> None:

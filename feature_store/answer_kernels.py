@@ -1,0 +1,327 @@
+"""Kernels that answer many (key, instant) questions over the events of a table.
+
+    history    │ key 0: its events, one row more │ key 1: … │        asked    (key, instant) in the order of time
+
+Each key has a place for each edge that only moves on, so an answer costs a step of each edge. What had not arrived at
+an instant is taken back from the sums; where there is no taking back, the row is made anew of what had.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.fold_kernels import COUNT, SHARE, SUM
+from feature_store.kernel_cache import allocating_kernel, kernel
+from feature_store.kernels import (
+    ENTER,
+    FOLD,
+    I64,
+    ID,
+    INPUT,
+    KIND,
+    LEAVE,
+    PAUSE,
+    SCALE,
+    SEEN,
+    SLOT,
+    SUMS,
+    TOTAL,
+    Shape,
+    T,
+    begin,
+    edge_at,
+    present,
+    put,
+    upper_bound,
+)
+from feature_store.plan import NULL
+from feature_store.window_kernels import SAFE, fill_values, scratch_size
+
+__all__ = ["answer", "arrange"]
+
+
+@allocating_kernel
+def arrange(
+    codes: NDArray[np.int32], groups: int, order: I64, times: I64, ids: I64, inputs: I64, shape: Shape, keeps_rows: bool
+) -> tuple[I64, I64, I64]:
+    """The history of all keys in one array, where each key's begins in it, (groups + 1,), and the event of each row.
+
+    Events are read in the order of time and put behind the last of their key, which is still in the cache: a quarter
+    of the cost of collecting them key by key.
+
+    Args:
+        codes: (n,) key of each event.
+        groups: number of keys.
+        order: rows by (time, id); empty: as they come.
+        times, ids, inputs: of the events.
+        shape: of the view.
+        keeps_rows: otherwise the last result is empty.
+    """
+    seen, features, folds = shape.seen, shape.features, shape.folds
+    starts = np.zeros(groups + 1, dtype=np.int64)
+    for row in range(codes.size):
+        starts[codes[row] + 1] += 1
+    for group in range(groups):
+        starts[group + 1] += starts[group] + 1
+    history = np.empty((codes.size + groups + 1, shape.width), dtype=np.int64)
+    rows = np.empty(len(history) if keeps_rows else 0, dtype=np.int64)
+    ends = starts[:groups].copy()
+    for group in range(groups):
+        begin(history, starts[group], features, folds)
+    for k in range(codes.size):
+        row = order[k] if order.size else k
+        place = ends[codes[row]]
+        ends[codes[row]] += 1
+        put(history, place, times[row], ids[row], inputs, row, seen, features, folds)
+        if keeps_rows:
+            rows[place] = row
+    return history, starts, rows
+
+
+@allocating_kernel
+def answer(
+    shape: Shape,
+    history: I64,
+    starts: I64,
+    rows: I64,
+    asked: NDArray[np.int32],
+    order: I64,
+    at_us: I64,
+    own_ids: I64,
+    arrival: I64,
+    input_arrival: I64,
+    peaks: I64,
+    values: NDArray[np.float64],
+) -> None:
+    """Values at each asked instant.
+
+    Args:
+        shape: of the view.
+        history, starts, rows: of :func:`arrange`.
+        asked: (q,) key of each question; -1 has no events.
+        order: questions, those of each key by time.
+        at_us: (q,) instants.
+        own_ids: (q,) or empty: the event of the row, visible whenever it arrived.
+        arrival: (n,) or empty: events are visible from their arrival on.
+        input_arrival: (I, n) or (0, 0): values of an input are visible from their arrival on.
+        peaks: (I,) largest magnitude of each input.
+        values: (q, W) written.
+    """
+    features, empty, edges, seen = shape.features, shape.empty, shape.edges, shape.seen
+    groups, depth = len(starts) - 1, len(edges)
+    hides = arrival.size > 0 or input_arrival.size > 0
+    latest = np.empty(len(history) if hides else 0, dtype=np.int64)
+    at = np.empty((groups + 1, depth), dtype=np.int64)
+    longest = 0
+    for group in range(groups):
+        first, end = starts[group], starts[group + 1] - 1
+        longest = max(longest, end - first)
+        for d in range(depth):
+            at[group, d] = first
+        if hides:
+            _fill_latest(first, end, rows, seen, history, arrival, input_arrival, latest)
+    scratch = np.empty((1, scratch_size(longest, shape.needs_scratch)), dtype=np.int64)
+    rebuilds = hides and not (_adds_up(features) and _stays_narrow(peaks, longest))
+    visible = np.empty((longest + 1 if rebuilds else 0, shape.width), dtype=np.int64)
+    masked = np.empty((seen.size, 1), dtype=np.int64)
+    nothing = np.empty((1, shape.width), dtype=np.int64)
+    begin(nothing, 0, features, shape.folds)
+    for d in range(depth):
+        at[groups, d] = 0
+    for k in range(asked.size):
+        row = order[k]
+        now, group = at_us[row], asked[row]
+        if group < 0:
+            fill_values(features, empty, at, groups, nothing, 0, now, peaks, scratch, values, row)
+            continue
+        first, end = starts[group], starts[group + 1] - 1
+        for d in range(depth):
+            limit, position = edge_at(edges, d, now), at[group, d]
+            while position < end and history[position, T] <= limit:
+                position += 1
+            at[group, d] = position
+        fill_values(features, empty, at, group, history, first, now, peaks, scratch, values, row)
+        if hides and at[group, 0] > first and latest[at[group, 0] - 1] > now:
+            own, has_own = (own_ids[row], True) if own_ids.size else (0, False)
+            if not rebuilds:
+                _take_back(
+                    features, empty, at, group, now, own, has_own, rows, history,
+                    arrival, input_arrival, latest, values, row,
+                )  # fmt: skip
+            elif _hides_any(
+                features, at, group, first, now, own, has_own, rows, history, arrival, input_arrival, latest
+            ):
+                last = _keep_visible(
+                    shape, at, group, first, now, own, has_own, rows, history, arrival, input_arrival, visible, masked
+                )
+                for d in range(depth):
+                    at[groups, d] = upper_bound(visible, 0, last, edge_at(edges, d, now))
+                fill_values(features, empty, at, groups, visible, 0, now, peaks, scratch, values, row)
+                for d in range(depth):
+                    at[groups, d] = 0
+
+
+@kernel
+def _adds_up(features: I64) -> bool:
+    """Whether every feature is a difference of sums, so that events can be taken back one by one."""
+    for f in range(features.shape[0]):
+        if features[f, KIND] > SHARE or features[f, FOLD] >= 0 or features[f, PAUSE] >= 0:
+            return False
+    return True
+
+
+@kernel
+def _stays_narrow(peaks: I64, events: int) -> bool:
+    """Whether no sum of so many values leaves 64 bits."""
+    largest = 0
+    for i in range(peaks.size):
+        largest = max(largest, peaks[i])
+    return float(largest) * float(events) < SAFE
+
+
+@kernel
+def _fill_latest(
+    first: int,
+    end: int,
+    rows: I64,
+    seen: I64,
+    history: I64,
+    arrival: I64,
+    input_arrival: I64,
+    latest: I64,
+) -> None:
+    """The latest arrival of anything up to each position: where it is past, nothing is hidden."""
+    newest = NULL
+    for k in range(first, end):
+        if arrival.size:
+            newest = max(newest, arrival[rows[k]])
+        for i in range(input_arrival.shape[0]):
+            if present(history, k, seen[i]):
+                newest = max(newest, input_arrival[i, rows[k]])
+        latest[k] = newest
+
+
+@kernel
+def _is_absent(k: int, now: int, own: int, has_own: bool, event: int, history: I64, arrival: I64) -> bool:
+    """Whether an event had not arrived."""
+    return bool(arrival.size > 0 and arrival[event] > now and not (has_own and history[k, ID] == own))
+
+
+@kernel
+def _is_unknown(i: int, event: int, now: int, input_arrival: I64) -> bool:
+    """Whether the value of an input had not arrived, though its event had."""
+    return bool(input_arrival.size > 0 and input_arrival[i, event] > now)
+
+
+@kernel
+def _take_back(
+    features: I64,
+    empty: NDArray[np.float64],
+    at: I64,
+    group: int,
+    now: int,
+    own: int,
+    has_own: bool,
+    rows: I64,
+    history: I64,
+    arrival: I64,
+    input_arrival: I64,
+    latest: I64,
+    values: NDArray[np.float64],
+    row: int,
+) -> None:
+    """Take back from sums what had not arrived at ``now``, though its time had come."""
+    for f in range(features.shape[0]):
+        low, high = at[group, features[f, LEAVE]], at[group, features[f, ENTER]]
+        if high == low or latest[high - 1] <= now:
+            continue
+        kind, total, seen = features[f, KIND], features[f, TOTAL], features[f, SEEN]
+        there, amount = high - low, 0
+        if total >= 0:
+            amount = history[high, total] - history[low, total]
+            if seen >= 0:
+                there = history[high, seen] - history[low, seen]
+        k = high - 1
+        while k >= low and latest[k] > now:
+            event = rows[k]
+            hidden = _is_absent(k, now, own, has_own, event, history, arrival)
+            if total < 0:
+                there -= int(hidden)
+            elif (hidden or _is_unknown(total - SUMS, event, now, input_arrival)) and present(history, k, seen):
+                there -= 1
+                amount -= history[k + 1, total] - history[k, total]
+            k -= 1
+        scale = features[f, SCALE]
+        value = empty[f]
+        if kind == COUNT:
+            value = float(there if total < 0 else amount)
+        elif there > 0:
+            value = float(amount) / float(scale if kind == SUM else there * scale)
+        values[row, features[f, SLOT]] = value
+
+
+@kernel
+def _hides_any(
+    features: I64,
+    at: I64,
+    group: int,
+    first: int,
+    now: int,
+    own: int,
+    has_own: bool,
+    rows: I64,
+    history: I64,
+    arrival: I64,
+    input_arrival: I64,
+    latest: I64,
+) -> bool:
+    """Whether some feature saw what had not arrived."""
+    for f in range(features.shape[0]):
+        high, leave, i = at[group, features[f, ENTER]], features[f, LEAVE], features[f, INPUT]
+        low = first if leave < 0 else at[group, leave]
+        k = high - 1
+        while k >= low and latest[k] > now:
+            event = rows[k]
+            if _is_absent(k, now, own, has_own, event, history, arrival):
+                return True
+            if i >= 0 and _is_unknown(i, event, now, input_arrival) and present(history, k, features[f, SEEN]):
+                return True
+            k -= 1
+    return False
+
+
+@kernel
+def _keep_visible(
+    shape: Shape,
+    at: I64,
+    group: int,
+    first: int,
+    now: int,
+    own: int,
+    has_own: bool,
+    rows: I64,
+    history: I64,
+    arrival: I64,
+    input_arrival: I64,
+    visible: I64,
+    masked: I64,
+) -> int:
+    """The history of what had arrived, as far back as any window reaches; the number of its events."""
+    features, folds, seen = shape.features, shape.folds, shape.seen
+    low, high = at[group, 0], first
+    for f in range(features.shape[0]):
+        leave = features[f, LEAVE]
+        low = min(low, first if leave < 0 else at[group, leave])
+        high = max(high, at[group, features[f, ENTER]])
+    begin(visible, 0, features, folds)
+    number = 0
+    for k in range(low, high):
+        event = rows[k]
+        if _is_absent(k, now, own, has_own, event, history, arrival):
+            continue
+        for i in range(masked.shape[0]):
+            masked[i, 0] = NULL
+            if present(history, k, seen[i]) and not _is_unknown(i, event, now, input_arrival):
+                masked[i, 0] = history[k + 1, SUMS + i] - history[k, SUMS + i]
+        put(visible, number, history[k, T], history[k, ID], masked, 0, seen, features, folds)
+        number += 1
+    return number

@@ -1,0 +1,405 @@
+"""Erasing a subject on real servers: nothing of it is left anywhere, nothing comes back, and others never knew it."""
+
+import dataclasses
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from feature_store.compaction import compact, feature_order
+from feature_store.dataset import build_dataset
+from feature_store.lookup import NOT_FOUND, LookupRequest, OnlineReader
+from feature_store.offline_log import log_folder, segments_below
+from feature_store.redis_online import connect
+from headrace.cli.main import main
+from headrace.config import Settings
+from headrace.dataset_format import read_dataset
+from headrace.erasure import erase as erase_subjects
+from headrace.errors import IntegrityError, RejectedError, UnavailableError
+from headrace.kafka_clients import end_offsets, ensure_topics
+from headrace.kafka_sender import Sender
+from headrace.spec.project import Project, load_project
+from streams.progress import Progress, wait_applied
+from streams.worker import StreamWorker
+from streams.worker_lock import lock_path, stopped_worker
+from tests.eventually import eventually
+from tests.integration.test_stream_kill import comparable, different
+from tests.stream_world import (
+    START_US,
+    Traffic,
+    expected_values,
+    feature_log,
+    log_values,
+    make_project,
+    make_traffic,
+    online_values,
+    publish,
+)
+from tests.training_cases import TINY, a_job
+from trainers.job import RunFolder
+from trainers.main import run_job
+from trainers.registry import ModelRegistry
+
+MINUTE_US = 60_000_000
+PARTITIONS = 4
+SUBJECT = 481_516_234_215_108
+SALES = 602_214_076_000_000 // 2**16 * 2**16
+"""First event id; ids of 15 digits whose upper six bytes are the same are found wherever they stand."""
+_LITTLE, _BIG = SALES.to_bytes(8, "little")[2:], SALES.to_bytes(8, "big")[:6]
+_NUMBERS = (
+    (re.compile(rb"(?=(\d{15}))"), int),
+    (re.compile(b"(?s)(?=(.." + re.escape(_LITTLE) + b"))"), lambda data: int.from_bytes(data, "little")),
+    (re.compile(b"(?s)(?=(" + re.escape(_BIG) + b"..))"), lambda data: int.from_bytes(data, "big")),
+)
+
+DEFINITIONS = """
+from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, Model, count, mean, sum
+
+sales = EventStream(
+    "{stream}", key="card", time="at", id="sale",
+    schema={{"card": Int64, "shop": Int64, "eur": Float64(resolution=0.01, nullable=True)}}, lateness="1h",
+)
+frauds = LabelStream("{stream}-frauds", of=sales, value="fraud", delay="2h")
+card_use = FeatureView(
+    "card_use", entity="card", source=sales, closed="right",
+    features=[count().over("1h", "6h"), mean("eur").over("1h", "6h"), sum("eur").over("3h")],
+)
+shop_risk = FeatureView(
+    "shop_risk", entity="shop", source=sales.with_label(frauds),
+    features=[count().over("1h", "6h"), sum("eur").over("3h"), mean("fraud").over("6h", delay="2h", empty=0.0)],
+)
+fraud = Model("{model}", features=[card_use, shop_risk, "eur"], label=frauds)
+"""
+ANOTHER_VIEW = """
+late_thought = FeatureView("late_thought", entity="shop", source=sales, features=[count().over("2h")])
+"""
+
+
+@dataclass
+class World:
+    """A project, its traffic, and the workers that ran."""
+
+    settings: Settings
+    project: Project
+    newest_us: int = 0
+
+    def publish(self, rows: list[tuple[int, dict[str, Any]]], topic: str) -> None:
+        ensure_topics(self.settings, [self.project.streams[0].name, self.project.labels[0].name])
+        sender = Sender(self.settings)
+        for partition, row in rows:
+            arrival_ms = row.pop("_ms", None) or row["at"] // 1000
+            self.newest_us = max(self.newest_us, row.get("at", 0))
+            sender.send(topic, json.dumps(row).encode(), partition=partition, timestamp_ms=arrival_ms)
+        sender.flush()
+
+    def run(self) -> None:
+        """A worker that applies all there is, until event time has reached the newest event, and stops."""
+        worker = StreamWorker(self.settings, self.project)
+        topics = [self.project.streams[0].name, self.project.labels[0].name]
+        ends = end_offsets(self.settings, topics)
+
+        def done() -> bool:
+            worker.step()
+            try:
+                wait_applied(self.settings, self.project, offsets=ends, watermark_us=self.newest_us, timeout_s=0)
+            except UnavailableError:
+                return False
+            return True
+
+        eventually(done, timeout_s=120, what="the worker applies everything")
+        worker.stop()
+        worker.run()
+
+    def erased_counted(self) -> int:
+        progress = Progress(self.settings.redis.url, self.project.name)
+        try:
+            return sum(source.dead_letters.get("erased", 0) for source in progress.sources())
+        finally:
+            progress.close()
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@dataclass
+class Mortal:
+    """Hears of each step, and is the last to."""
+
+    left: int
+
+    def told_of_a_step(self, place: str, sentence: str) -> None:
+        self.left -= 1
+        if not self.left:
+            raise Crash
+
+
+def traffic(first: int, events: int, start_us: int, seed: int) -> tuple[list[Any], list[Any]]:
+    """(sales, labels); every seventh sale is the subject's, some in shops of its own; the newest is another's."""
+    rng = np.random.default_rng(seed)
+    sales, labels = [], []
+    for number in range(events):
+        at_us = start_us + number * 2 * MINUTE_US + int(rng.integers(MINUTE_US))
+        is_subject = number % 7 == 3
+        sale = {
+            "sale": SALES + first + number,
+            "card": SUBJECT if is_subject else int(rng.integers(1, 30)),
+            "shop": int(rng.integers(0, 12)) if not is_subject or number % 2 else 777_000 + number % 3,
+            "eur": None if number % 11 == 0 else round(float(rng.gamma(2, 30)), 2),
+            "at": at_us - (3 * MINUTE_US if is_subject else 0),
+        }
+        sales.append((number % PARTITIONS, sale))
+        if rng.random() < 0.8:
+            label = {"sale": sale["sale"], "fraud": int(rng.random() < 0.4), "_ms": at_us // 1000 + 2 * 3_600_000}
+            labels.append((number % PARTITIONS, label))
+    return sales, labels
+
+
+@pytest.fixture(scope="module")
+def worlds(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[World, World, set[int]]:
+    """The world with the subject, the one that never had it, and the subject's events."""
+    root, name = tmp_path_factory.mktemp("projects"), os.urandom(4).hex()
+    made = []
+    for kind in ("with", "never"):
+        folder = root / f"erase_{kind}_{name}"
+        folder.mkdir()
+        text = DEFINITIONS.format(stream=f"erase-{kind}-{name}", model=f"erase_{kind}_{name}")
+        (folder / "shop.py").write_text(text)
+        made.append(World(stack, load_project(folder)))
+    sales, labels = traffic(0, 1_400, START_US, 1)
+    ids = {row["sale"] for _, row in sales if row["card"] == SUBJECT}
+    for world, all_of_it in zip(made, (True, False), strict=True):
+        kept = [[(p, dict(r)) for p, r in rows if all_of_it or r["sale"] not in ids] for rows in (sales, labels)]
+        world.publish(kept[0], world.project.streams[0].name)
+        world.publish(kept[1], world.project.labels[0].name)
+        world.run()
+    return made[0], made[1], ids
+
+
+def erase(world: World, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADRACE_HOME", str(world.settings.home))
+        assert main(["erase", "--project", str(world.project.path), "--entity", "card", "--json", *more]) == 0
+    printed = capsys.readouterr()
+    assert str(SUBJECT) not in printed.out + printed.err
+    report: dict[str, Any] = json.loads(printed.out)
+    return report
+
+
+def traces(world: World, ids: set[int]) -> list[str]:
+    """Places under the home and in Redis where the subject's key or event ids stand; Kafka's own data left out."""
+    wanted = ids | {SUBJECT}
+    needles = [SUBJECT.to_bytes(8, "little"), SUBJECT.to_bytes(8, "big")]
+
+    def shows(data: bytes) -> bool:
+        numbers = (read(match[1]) for pattern, read in _NUMBERS for match in pattern.finditer(data))
+        return any(needle in data for needle in needles) or not wanted.isdisjoint(numbers)
+
+    home, found = world.settings.home, []
+    for path in home.rglob("*"):
+        if not path.is_file() or home / "data" / "kafka" in path.parents:
+            continue
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            continue  # a server's own, gone since it was listed
+        found += [str(path)] * shows(data)
+        if path.suffix == ".parquet":  # compressed: its values are looked at
+            table = pq.read_table(path, partitioning=None)
+            values = set(itertools.chain.from_iterable(column.to_pylist() for column in table.columns))
+            found += [f"{path} as Parquet"] * (not wanted.isdisjoint(values))
+    client: Any = connect(world.settings.redis.url)
+    for key in client.scan_iter(count=1000):
+        kind = client.type(key)
+        parts = [key, *(itertools.chain(*client.hgetall(key).items()) if kind == b"hash" else ())]
+        parts += client.lrange(key, 0, -1) if kind == b"list" else [client.get(key)] if kind == b"string" else []
+        found += [f"redis {key!r}"] * any(map(shows, parts))
+    client.close()
+    return found
+
+
+def assert_others_are_equal(world: World, never: World) -> None:
+    for view, other in zip(world.project.views, never.project.views, strict=False):
+        log, expected = (
+            feature_log(world.settings, world.project, view),
+            feature_log(never.settings, never.project, other),
+        )
+        assert not different(comparable(log), comparable(expected), view.entity)
+        keys = sorted(set(expected[view.entity].to_pylist()))
+        np.testing.assert_array_equal(
+            online_values(world.settings, world.project, view, keys, None),
+            online_values(never.settings, never.project, other, keys, None),
+        )
+
+
+def statuses(world: World, entity: str, keys: Sequence[int | str]) -> set[str]:
+    views = tuple(view for view in world.project.views if view.entity == entity)
+    reader = OnlineReader(world.settings.redis.url, world.project)
+    requests = [LookupRequest(views=views, entities={entity: key}) for key in keys]
+    found = {row.status for answer in reader.read(requests) for row in answer.values()}
+    reader.close()
+    return found
+
+
+def train(world: World) -> str:
+    """A model version trained on everything so far; gives the training set."""
+    settings, model = world.settings, world.project.models[0]
+    manifest = build_dataset(
+        settings,
+        world.project,
+        model,
+        start_us=START_US,
+        end_us=START_US + 40 * 60 * MINUTE_US,
+        as_of_us=START_US + 90 * 60 * MINUTE_US,
+        mode="corrected",
+    )
+    folder = RunFolder(settings.runs_dir / manifest.dataset_id)
+    job = a_job(
+        settings.datasets_dir / manifest.dataset_id, model=model.name, trainer=dataclasses.replace(TINY, epochs=1)
+    )
+    folder.write_job(job)
+    run_job(folder)
+    registry = ModelRegistry(settings)
+    registry.register(folder.artifact, registry.record_run(folder.artifact))
+    registry.set_aliases(model.name, {"champion": "v1"})
+    return manifest.dataset_id
+
+
+def assert_nothing_comes_back(world: World, never: World, ids: set[int]) -> None:
+    """Old messages again, new ones of the subject, and a new view that reads the keyed logs from their beginning."""
+    old_sales, old_labels = traffic(0, 1_400, START_US, 1)
+    new_sales, new_labels = traffic(2_000, 200, START_US + 2_800 * MINUTE_US, 2)
+    new_ids = {row["sale"] for _, row in new_sales if row["card"] == SUBJECT}
+    repeated = (
+        [row for row in old_sales if row[1]["sale"] in ids][-20:],
+        [row for row in old_labels if row[1]["sale"] in ids][-20:],
+    )
+    for each, all_of_it in ((world, True), (never, False)):
+        gone = set() if all_of_it else new_ids
+        sales = [(p, dict(r)) for p, r in new_sales if r["sale"] not in gone]
+        labels = [(p, dict(r)) for p, r in new_labels if r["sale"] not in gone]
+        each.publish(
+            ([(p, dict(r)) for p, r in repeated[0]] if all_of_it else []) + sales, each.project.streams[0].name
+        )
+        each.publish(
+            ([(p, dict(r)) for p, r in repeated[1]] if all_of_it else []) + labels, each.project.labels[0].name
+        )
+        each.run()
+
+    assert traces(world, ids | new_ids) == []
+    assert_others_are_equal(world, never)
+    assert world.erased_counted() >= len(repeated[0]) + len(new_ids)
+    assert statuses(world, "card", [SUBJECT]) == {NOT_FOUND}
+
+    with (world.project.path / "shop.py").open("a") as file:
+        file.write(ANOTHER_VIEW)
+    later = World(world.settings, load_project(world.project.path), world.newest_us)
+    later.run()
+
+    assert traces(later, ids | new_ids) == []
+    assert statuses(later, "shop", [777_000, 777_001, 777_002]) == {NOT_FOUND}
+
+
+@pytest.mark.slow
+def test_nothing_is_left_nothing_comes_back_and_others_are_as_if_the_subject_had_never_been(
+    worlds: tuple[World, World, set[int]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    world, never, ids = worlds
+    dataset = train(world)
+    folder = log_folder(world.settings.offline_dir, world.project.name, "features", "shop_risk")
+    for partition in folder.glob("partition=*"):
+        list(compact(partition, below=10**9, order=feature_order("shop")))
+    before_it = traces(world, ids)
+    assert {Path(place.removesuffix(" as Parquet")).suffix for place in before_it} >= {".parquet", ".snapshot", ".aof"}
+    assert any(place.startswith("redis") for place in before_it)
+    before = {path: path.stat().st_mtime_ns for path in world.settings.home.rglob("*.parquet")}
+
+    tried = erase(world, capsys, "--key", str(SUBJECT), "--dry-run")
+    assert tried["dry_run"]
+    assert tried["removed"]["rows of the event log"] == len(ids)
+    assert tried["removed"]["keys online"] == 1
+    assert all(tried["removed"][place] for place in ("keys in the state of views", "events in the state of views"))
+    assert tried["datasets"] == [dataset]
+    assert before == {path: path.stat().st_mtime_ns for path in world.settings.home.rglob("*.parquet")}
+
+    for steps in (2, 4, 5, 7, 9):
+        with pytest.raises(Crash):
+            erase_subjects(
+                world.settings, world.project, "card", [SUBJECT], dry_run=False, tell=Mortal(steps).told_of_a_step
+            )
+
+    (tmp_path / "keys.txt").write_text(f"{SUBJECT}\n\n")
+    report = erase(world, capsys, "--from-file", str(tmp_path / "keys.txt"))
+
+    assert report["removed"]["rows of the event log"] == len(ids)
+    assert report["models"] == [f"{world.project.models[0].name} v1 (champion)"]
+    assert world.project.streams[0].name in report["kafka"]
+    with pytest.raises(IntegrityError, match="removed with a subject"):
+        read_dataset(world.settings.datasets_dir / dataset)
+    assert traces(world, ids) == []
+    assert statuses(world, "card", [SUBJECT]) == {NOT_FOUND}
+    assert statuses(world, "shop", [777_000, 777_001, 777_002]) == {NOT_FOUND}
+    assert_others_are_equal(world, never)
+    assert len(segments_below(folder)) == len(list(folder.glob("partition=*")))
+
+    again = erase(world, capsys, "--key", str(SUBJECT))
+    assert not any(again["removed"].values())
+    assert again["models"] == report["models"]
+
+    assert_nothing_comes_back(world, never, ids)
+
+
+@pytest.mark.slow
+def test_in_disorder_with_texts_as_keys_what_is_left_is_what_the_file_engine_computes_without_the_subject(
+    stack: Settings, fresh_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    stream = fresh_name("texts").replace("_", "-")
+    project, everything = make_project(tmp_path / fresh_name("texts"), stream), make_traffic(4_000, seed=8)
+    publish(stack, project, everything)
+    newest_us = max(row["us"] for row in everything.clean.values())
+    World(stack, project, newest_us).run()
+    clean = {sale: row for sale, row in everything.clean.items() if row["card"] != "card 3"}
+    left = Traffic(
+        clean=clean, outcomes={sale: everything.outcomes[sale] for sale in clean if sale in everything.outcomes}
+    )
+
+    report = erase_subjects(stack, project, "card", ["card 3"], dry_run=False, tell=lambda *_: None)
+
+    assert report["removed"]["rows of the event log"] >= len(everything.clean) - len(clean) > 50
+    for view in project.views:
+        keys = sorted({row[view.entity] for row in clean.values()})
+        now_us = np.full(len(keys), newest_us)
+        stored = online_values(stack, project, view, keys, newest_us)
+        np.testing.assert_array_equal(stored, expected_values(left, view, keys, now_us))
+        asked = [row[view.entity] for row in clean.values()]
+        at_us = np.array([row["us"] for row in clean.values()])
+        values, found = log_values(feature_log(stack, project, view), view, asked, at_us)
+        np.testing.assert_array_equal(values[found], expected_values(left, view, asked, at_us)[found])
+        assert found.all() or view.name == "shop_risk"
+    assert statuses(World(stack, project), "card", ["card 3"]) == {NOT_FOUND}
+
+
+def test_it_refuses_beside_a_worker_and_after_one_that_was_killed(
+    stack: Settings, fresh_name: Callable[[str], str]
+) -> None:
+    project = fresh_name("busy")
+    with (
+        stopped_worker(stack, project),
+        pytest.raises(RejectedError, match="another stream worker") as caught,
+        stopped_worker(stack, project),
+    ):
+        pass
+    assert "stop `headrace run stream`" in caught.value.hint
+
+    lock_path(stack, project).write_bytes(b"")
+    with pytest.raises(RejectedError, match="was killed") as caught, stopped_worker(stack, project):
+        pass
+    assert "start `headrace run stream`" in caught.value.hint

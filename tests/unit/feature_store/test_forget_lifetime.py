@@ -1,0 +1,81 @@
+"""What a lifetime has added up is computed anew without what goes; its events are long out of the state.
+
+payments of shop 1   ──●──○──●──●──────────●──○──►  now        ○ of the erased card
+                     summed up, gone from state │ retained
+"""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from feature_store.compute import features_at
+from feature_store.erase_influence import Influence
+from feature_store.event_columns import event_columns
+from feature_store.forget import forget_events
+from feature_store.plan import compile_view
+from feature_store.view_state import ViewState
+from headrace import EventStream, FeatureView, Float64, Int64, count, last, lifetime, max, sum
+
+MINUTE = 60_000_000
+START = 25_000_000 * MINUTE
+PAY = EventStream(
+    "pay", key="card", time="at", id="id", schema={"card": Int64, "shop": Int64, "eur": Float64(resolution=0.01)},
+    lateness="1m",
+)  # fmt: skip
+VIEW = FeatureView(
+    "shops",
+    entity="shop",
+    source=PAY,
+    features=[aggregation.over("5m", lifetime()) for aggregation in (count(), sum("eur"), max("eur"), last("eur"))],
+)
+PLAN = compile_view(VIEW)
+
+
+def payments(minutes: list[int], cards: list[int], shops: list[int]) -> pa.Table:
+    n = len(minutes)
+    return pa.table(
+        {
+            "id": np.arange(n),
+            "at": pa.array([START + minute * MINUTE for minute in minutes], pa.timestamp("us", tz="UTC")),
+            "card": cards,
+            "shop": shops,
+            "eur": np.arange(1, n + 1) * 1.5,
+        }
+    )
+
+
+@pytest.mark.parametrize("saves", [1, 2])
+def test_what_is_left_is_the_lifetime_without_the_subject(saves: int) -> None:
+    table = payments([0, 1, 2, 30, 60, 61, 62], [7, 8, 7, 7, 8, 7, 8], [1, 1, 1, 2, 1, 1, 3])
+    columns = event_columns(PLAN, table)
+    state = ViewState(PLAN)
+    for row in range(table.num_rows):
+        one = slice(row, row + 1)
+        state.apply(columns.keys[one], columns.times_us[one], columns.ids[one], columns.inputs[:, one])
+        state.advance(int(columns.times_us[row]))
+        state.drain(log=False)
+    now = int(columns.times_us[-1])
+    gone = pa.compute.equal(table["card"], 8)
+    rest = table.filter(pa.compute.invert(gone))
+    erased = table.filter(gone)
+    influence = Influence(PLAN, lambda: rest, erased, gone_keys=np.zeros(erased.num_rows, dtype=np.bool_))
+
+    arrays = state.snapshot()
+    for _ in range(saves):  # a second time changes nothing
+        forgotten = forget_events(
+            PLAN,
+            arrays,
+            lambda ids: np.isin(ids, erased["id"].to_numpy()),
+            influence.changed_us(now),
+            influence.base_before,
+        )
+        arrays = forgotten.arrays
+    again = ViewState.restore(PLAN, arrays)
+    rows = again.drain(log=False).latest
+
+    known = event_columns(PLAN, rest)
+    found = dict(zip(rows.keys.tolist(), rows.values, strict=True))
+    assert found.keys() == {1}, "shop 3 never had another payment, shop 2 none of that card"
+    expected = features_at(PLAN, known, np.array([1]), np.array([now]))[0]
+    assert found[1].tobytes() == expected.tobytes()
+    assert found[1][1] == 3.0, "payments of card 7 at shop 1, two of them long summed up"
