@@ -105,8 +105,10 @@ class RowDecoder:
         own_state, status = np.zeros(n, np.int8), np.empty(n, np.int8)
         asked = np.array([instant is not None for instant in instants], np.bool_)
         if asked.any():
+            # What is older than the state remembers was counted or came too late, long ago.
+            remembered = (kind != _MOVABLE) | (own_t >= head[:, _WATERMARK] - self.plan.retention_us)
             evaluate_states(
-                self._shape, start, times, ids, inputs, base, q, has_own, own_t, own_id, own_inputs,
+                self._shape, start, times, ids, inputs, base, q, has_own & remembered, own_t, own_id, own_inputs,
                 fresh, fresh_from, fresh_until, own_state,
             )  # fmt: skip
         _judge(

@@ -85,7 +85,8 @@ def _wholes(array: Any) -> Made:
 def _reals(array: Any) -> Made:
     given = _filled(array.cast(pa.float64()) if pa.types.is_float16(array.type) else array, 0)
     # + 0.0 turns the negative zero into the only zero there is.
-    values = given.astype(np.float64) + 0.0
+    with np.errstate(invalid="ignore"):  # what is no number is refused as such later
+        values = given.astype(np.float64) + 0.0
     nulls = _nulls(array)
     if nulls is not None:
         values[nulls] = np.nan

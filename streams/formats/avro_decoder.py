@@ -181,8 +181,9 @@ class AvroDecoder:
             if null.any() or (kind is not None and kind.nullable):
                 nulls[name] = null
             if isinstance(kind, Float64):
-                # + 0.0 turns the negative zero into the only zero there is.
-                columns[name] = np.where(null, np.nan, reals[f] + 0.0) if name in nulls else reals[f] + 0.0
+                with np.errstate(invalid="ignore"):  # + 0.0 turns the negative zero into the only zero there is
+                    values = reals[f] + 0.0
+                columns[name] = np.where(null, np.nan, values) if name in nulls else values
             elif isinstance(kind, String):
                 sizes[name] = spans[f]
             elif isinstance(kind, Bool):

@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from headrace.erasure import erase as erase_subjects
 from headrace.errors import IntegrityError, RejectedError, UnavailableError
 from headrace.kafka_clients import end_offsets, ensure_topics
 from headrace.kafka_sender import Sender
+from headrace.local.stack import EmbeddedStack
 from headrace.spec.project import Project, load_project
 from streams.progress import Progress, wait_applied
 from streams.worker import StreamWorker
@@ -192,6 +193,16 @@ def erase(world: World, capsys: pytest.CaptureFixture[str], *more: str) -> dict[
     assert str(SUBJECT) not in printed.out + printed.err
     report: dict[str, Any] = json.loads(printed.out)
     return report
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Servers of its own: every byte they leave is looked at."""
+    servers = EmbeddedStack(tmp_path_factory.mktemp("erase"))
+    try:
+        yield servers.up()
+    finally:
+        servers.down()
 
 
 def traces(world: World, ids: set[int]) -> list[str]:
