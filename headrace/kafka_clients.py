@@ -22,6 +22,7 @@ from headrace.logging import get_logger
 __all__ = [
     "admin_client",
     "check_broker",
+    "check_passing",
     "consumer",
     "end_offsets",
     "ensure_topics",
@@ -83,9 +84,19 @@ def take(client: Any, count: int, timeout_s: float, bootstrap: str) -> list[Any]
         trouble = message.error()
         if trouble is None or trouble.code() == KafkaError._PARTITION_EOF:
             kept.append(message)
-        elif not (trouble.retriable() or trouble.code() in _PASSING):
-            raise translate(trouble, bootstrap)
+        else:
+            check_passing(trouble, bootstrap)
     return kept
+
+
+def check_passing(trouble: KafkaError, bootstrap: str) -> None:
+    """Return when a consumer recovers from this error by itself.
+
+    Raises:
+        UnavailableError: it does not.
+    """
+    if not (trouble.retriable() or trouble.code() in _PASSING):
+        raise translate(trouble, bootstrap)
 
 
 def watermarks(client: Any, topic: str, partition: int, bootstrap: str) -> tuple[int, int]:
@@ -116,20 +127,23 @@ def patiently(call: Callable[[], Any], bootstrap: str) -> Any:
             time.sleep(_SETTLE_PAUSE_S)
 
 
-def latest_offsets(settings: Settings, admin: Any, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def latest_offsets(
+    settings: Settings, admin: Any, places: Collection[tuple[str, int]], *, timeout_s: float = ANSWER_S
+) -> dict[tuple[str, int], int]:
     """Offset after the last message of each (topic, partition), in one request.
 
     Args:
         settings: where the broker is.
         admin: made by :func:`admin_client`.
         places: which partitions.
+        timeout_s: longest wait for the answer.
 
     Raises:
         UnavailableError: the broker does not answer.
     """
     asked = {TopicPartition(topic, number): OffsetSpec.latest() for topic, number in places}
     try:
-        answers = admin.list_offsets(asked, request_timeout=ANSWER_S)
+        answers = admin.list_offsets(asked, request_timeout=timeout_s)
         return {(place.topic, place.partition): int(answer.result().offset) for place, answer in answers.items()}
     except KafkaException as error:
         raise translate(error, settings.kafka.bootstrap) from error

@@ -9,11 +9,13 @@ events, or behind them. So what was fetched waits in lanes until every partition
                        └ limit = newest of lane 1 + slack
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streams.message_runs import MessageRun
 
 __all__ = ["Lane", "release_limit_us"]
 
@@ -28,58 +30,60 @@ class Lane:
     """
 
     def __init__(self, first_offset: int = 0) -> None:
-        self.values: list[bytes | None] = []
-        self.keys: list[bytes | None] = []
-        self.offsets: list[int] = []
-        self.arrivals_us: list[int] = []
         self.newest_us = _BEFORE_ALL_US
         """Newest arrival fetched so far."""
+        self.released_us = _BEFORE_ALL_US
+        """Newest arrival released so far."""
         self.end_offset = first_offset
         """Offset after the newest message fetched."""
         self.at_end = False
         """Whether the newest message of the partition has been fetched."""
-        self._highs_us: list[int] = []
+        self.bytes = 0
+        """Of the values that wait."""
+        self._rows = 0
+        self._runs: deque[tuple[MessageRun, NDArray[np.int64]]] = deque()
+        """What waits, with the newest arrival up to each message."""
 
     def __len__(self) -> int:
-        return len(self.offsets)
+        return self._rows
 
-    def add(
-        self,
-        values: Sequence[bytes | None],
-        keys: Sequence[bytes | None],
-        offsets: Sequence[int],
-        arrivals_us: NDArray[np.int64],
-    ) -> None:
-        """Messages that follow those before."""
-        self.at_end = False
-        self.values.extend(values)
-        self.keys.extend(keys)
-        self.offsets.extend(offsets)
-        self.arrivals_us.extend(arrivals_us.tolist())
+    def add(self, run: MessageRun) -> None:
+        """Messages that follow those before, or the end of the partition."""
+        self.at_end = run.at_end
+        if not len(run):
+            return
         # Order within a partition is kept even where a producer's clock went back.
-        highs = np.maximum.accumulate(np.maximum(arrivals_us, self.newest_us)).tolist()
-        self._highs_us.extend(highs)
-        self.newest_us = highs[-1]
-        self.end_offset = offsets[-1] + 1
+        highs_us = np.maximum.accumulate(np.maximum(run.arrivals_us, self.newest_us))
+        self._runs.append((run, highs_us))
+        self._rows += len(run)
+        self.bytes += run.values.size
+        self.newest_us = int(highs_us[-1])
+        self.end_offset = int(run.offsets[-1]) + 1
 
     def arrival_of(self, count: int) -> int:
         """Newest arrival among the first ``count`` messages."""
-        return self._highs_us[count - 1]
+        for run, highs_us in self._runs:
+            if count <= len(run):
+                return int(highs_us[count - 1])
+            count -= len(run)
+        raise IndexError(f"the lane holds {self._rows} messages; asked for {count} beyond them")
 
-    def release(self, limit_us: int) -> "Lane":
+    def release(self, limit_us: int) -> list[MessageRun]:
         """Take the messages up to the limit, in order."""
-        count = len(self) if self.newest_us <= limit_us else bisect_right(self._highs_us, limit_us)
-        taken = Lane()
-        for name in ("values", "keys", "offsets", "arrivals_us", "_highs_us"):
-            mine = getattr(self, name)
-            if count == len(mine):
-                setattr(taken, name, mine)
-                setattr(self, name, [])
-            else:
-                setattr(taken, name, mine[:count])
-                del mine[:count]
-        if count:
-            taken.newest_us, taken.end_offset = taken._highs_us[-1], taken.offsets[-1] + 1
+        taken = []
+        while self._runs:
+            run, highs_us = self._runs[0]
+            count = int(np.searchsorted(highs_us, limit_us, side="right"))
+            if not count:
+                break
+            self._runs.popleft()
+            if count < len(run):
+                self._runs.appendleft((run.slice(count, len(run)), highs_us[count:]))
+                run = run.slice(0, count)
+            taken.append(run)
+            self._rows -= count
+            self.bytes -= run.values.size
+            self.released_us = int(highs_us[count - 1])
         return taken
 
 
@@ -92,7 +96,7 @@ def release_limit_us(lanes: Iterable[Lane], slack_us: int, max_rows: int) -> int
         max_rows: about how many messages may pass; more do where many arrived at one instant.
 
     >>> ahead, behind = Lane(), Lane()
-    >>> ahead.add([b"x"], [None], [0], np.array([900])); behind.add([b"y"], [None], [0], np.array([100]))
+    >>> ahead.newest_us, behind.newest_us = 900, 100
     >>> release_limit_us([ahead, behind], 50, 10)
     150
     >>> behind.at_end = True

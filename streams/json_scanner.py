@@ -6,10 +6,13 @@ row it accepts has exactly the values the slow path would give, and it needs no 
 Legend of shapes: F fields, n messages.
 """
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import kernel
+from feature_store.memory_kernels import load_byte, load_int, load_long
 
 __all__ = ["ABSENT", "BOOL", "INT", "LONG_NUMBER", "NULL", "PRESENT", "REAL", "TEXT", "TIME", "scan"]
 
@@ -24,6 +27,7 @@ Longs = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+_NULL_WORD, _TRUE_WORD, _FALS_WORD = (int.from_bytes(word, sys.byteorder) for word in (b"null", b"true", b"fals"))
 _POW10 = 10.0 ** np.arange(23)
 """Powers of ten that a float64 holds exactly."""
 _EXACT = 2**53
@@ -33,18 +37,21 @@ _DAY_US = 86_400_000_000
 
 
 @kernel
-def _skip(buf: Bytes, i: int, end: int) -> int:
-    while i < end and (buf[i] == 32 or buf[i] == 10 or buf[i] == 13 or buf[i] == 9):
+def _skip(i: int, end: int) -> int:
+    while i < end and load_byte(i) <= 32:
+        byte = load_byte(i)
+        if byte != 32 and byte != 10 and byte != 13 and byte != 9:
+            break
         i += 1
     return i
 
 
 @kernel
-def _digits(buf: Bytes, i: int, count: int) -> int:
+def _digits(i: int, count: int) -> int:
     """Value of ``count`` digits at ``i``; -1 when one of them is none."""
     value = 0
     for k in range(i, i + count):
-        digit = int(buf[k]) - 48
+        digit = load_byte(k) - 48
         if digit < 0 or digit > 9:
             return -1
         value = value * 10 + digit
@@ -52,65 +59,65 @@ def _digits(buf: Bytes, i: int, count: int) -> int:
 
 
 @kernel
-def _integer(buf: Bytes, i: int, end: int) -> tuple[int, int]:
+def _integer(i: int, end: int) -> tuple[int, int]:
     """(end of the number or -1, value); -1 for anything but an integer of 64 bits."""
-    negative = i < end and buf[i] == 45
+    negative = i < end and load_byte(i) == 45
     if negative:
         i += 1
     start = i
     value = 0
-    while i < end and 48 <= buf[i] <= 57:
-        digit = int(buf[i]) - 48
+    while i < end and 48 <= load_byte(i) <= 57:
+        digit = load_byte(i) - 48
         if value > _TENTH or (value == _TENTH and digit > 7):
             return -1, 0
         value = value * 10 + digit
         i += 1
     count = i - start
-    if count == 0 or (count > 1 and buf[start] == 48):
+    if count == 0 or (count > 1 and load_byte(start) == 48):
         return -1, 0
-    if i < end and (buf[i] == 46 or buf[i] == 101 or buf[i] == 69):
+    if i < end and (load_byte(i) == 46 or load_byte(i) == 101 or load_byte(i) == 69):
         return -1, 0
     return i, -value if negative else value
 
 
 @kernel
-def _number(buf: Bytes, i: int, end: int) -> tuple[int, float, bool]:
+def _number(i: int, end: int) -> tuple[int, float, bool]:
     """(end of the number or -1, value, whether the value is exact).
 
     Clinger's fast path: a mantissa below 2**53 times or over a power of ten up to 10**22 is rounded once.
     """
-    negative = i < end and buf[i] == 45
+    negative = i < end and load_byte(i) == 45
     if negative:
         i += 1
     start = i
     mantissa, digits, exponent = 0, 0, 0
-    while i < end and 48 <= buf[i] <= 57:
+    while i < end and 48 <= load_byte(i) <= 57:
         if digits < 18:
-            mantissa = mantissa * 10 + int(buf[i]) - 48
+            mantissa = mantissa * 10 + load_byte(i) - 48
         digits += 1
         i += 1
-    if i == start or (i - start > 1 and buf[start] == 48):
+    if i == start or (i - start > 1 and load_byte(start) == 48):
         return -1, 0.0, False
-    if i < end and buf[i] == 46:
+    if i < end and load_byte(i) == 46:
         i += 1
         point = i
-        while i < end and 48 <= buf[i] <= 57:
+        while i < end and 48 <= load_byte(i) <= 57:
             if digits < 18:
-                mantissa = mantissa * 10 + int(buf[i]) - 48
+                mantissa = mantissa * 10 + load_byte(i) - 48
             digits += 1
             i += 1
         if i == point:
             return -1, 0.0, False
         exponent = point - i
-    if i < end and (buf[i] == 101 or buf[i] == 69):
+    if i < end and (load_byte(i) == 101 or load_byte(i) == 69):
         i += 1
-        below = i < end and buf[i] == 45
-        if i < end and (buf[i] == 45 or buf[i] == 43):
+        below = i < end and load_byte(i) == 45
+        if i < end and (load_byte(i) == 45 or load_byte(i) == 43):
             i += 1
         point, written = i, 0
-        while i < end and 48 <= buf[i] <= 57:
+        while i < end and 48 <= load_byte(i) <= 57:
             if written < 10_000:
-                written = written * 10 + int(buf[i]) - 48
+                written = written * 10 + load_byte(i) - 48
             i += 1
         if i == point:
             return -1, 0.0, False
@@ -124,40 +131,49 @@ def _number(buf: Bytes, i: int, end: int) -> tuple[int, float, bool]:
 
 @kernel
 def _days(year: int, month: int, day: int) -> int:
-    """Days since the epoch of a Gregorian date (Hinnant, chrono-compatible date algorithms)."""
+    """Days since the epoch of a Gregorian date after the year 0; the year begins in March, so the leap day ends it."""
     y = year - 1 if month <= 2 else year
-    era = y // 400
-    yoe = y - era * 400
-    doy = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    doe = yoe * 365 + yoe // 4 - yoe // 100 + doy
-    return era * 146_097 + doe - _EPOCH_DAYS
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return y * 365 + y // 4 - y // 100 + y // 400 + of_year - _EPOCH_DAYS
 
 
 @kernel
-def _instant(buf: Bytes, i: int, end: int) -> tuple[int, int]:
+def _last_day(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 + ((month + (month >> 3)) & 1)
+
+
+@kernel
+def _instant(i: int, end: int) -> tuple[int, int]:
     """(end after the closing quote or -1, microseconds) of ``2018-04-01T00:00:31.5+02:00"``."""
-    if end - i < 21 or buf[i + 4] != 45 or buf[i + 7] != 45 or buf[i + 13] != 58 or buf[i + 16] != 58:
+    if (
+        end - i < 21
+        or load_byte(i + 4) != 45
+        or load_byte(i + 7) != 45
+        or load_byte(i + 13) != 58
+        or load_byte(i + 16) != 58
+    ):
         return -1, 0
-    if buf[i + 10] != 84 and buf[i + 10] != 32:
+    if load_byte(i + 10) != 84 and load_byte(i + 10) != 32:
         return -1, 0
-    year, month, day = _digits(buf, i, 4), _digits(buf, i + 5, 2), _digits(buf, i + 8, 2)
-    hour, minute, second = _digits(buf, i + 11, 2), _digits(buf, i + 14, 2), _digits(buf, i + 17, 2)
+    year, month, day = _digits(i, 4), _digits(i + 5, 2), _digits(i + 8, 2)
+    hour, minute, second = _digits(i + 11, 2), _digits(i + 14, 2), _digits(i + 17, 2)
     if year < 1 or month < 1 or month > 12 or day < 1 or hour < 0 or minute < 0 or second < 0:
         return -1, 0
     if hour > 23 or minute > 59 or second > 59:
         return -1, 0
-    days = _days(year, month, day)
-    following = _days(year + 1, 1, 1) if month == 12 else _days(year, month + 1, 1)
-    if days >= following:
+    if day > _last_day(year, month):
         return -1, 0
+    days = _days(year, month, day)
     i += 19
     micros = 0
-    if buf[i] == 46:
+    if load_byte(i) == 46:
         i += 1
         unit = 100_000
         start = i
-        while i < end and 48 <= buf[i] <= 57:
-            micros += (int(buf[i]) - 48) * unit
+        while i < end and 48 <= load_byte(i) <= 57:
+            micros += (load_byte(i) - 48) * unit
             unit //= 10
             i += 1
         if i == start or i - start > 6:
@@ -165,54 +181,58 @@ def _instant(buf: Bytes, i: int, end: int) -> tuple[int, int]:
     if i >= end:
         return -1, 0
     shift = 0
-    if buf[i] == 90:
+    if load_byte(i) == 90:
         i += 1
-    elif buf[i] == 43 or buf[i] == 45:
-        if end - i < 7 or buf[i + 3] != 58:
+    elif load_byte(i) == 43 or load_byte(i) == 45:
+        if end - i < 7 or load_byte(i + 3) != 58:
             return -1, 0
-        hours, minutes = _digits(buf, i + 1, 2), _digits(buf, i + 4, 2)
+        hours, minutes = _digits(i + 1, 2), _digits(i + 4, 2)
         if hours < 0 or minutes < 0 or hours > 23 or minutes > 59:
             return -1, 0
-        shift = (hours * 60 + minutes) * (60_000_000 if buf[i] == 43 else -60_000_000)
+        shift = (hours * 60 + minutes) * (60_000_000 if load_byte(i) == 43 else -60_000_000)
         i += 6
     else:
         return -1, 0
-    if i >= end or buf[i] != 34:
+    if i >= end or load_byte(i) != 34:
         return -1, 0
     return i + 1, days * _DAY_US + ((hour * 60 + minute) * 60 + second) * 1_000_000 + micros - shift
 
 
 @kernel
-def _field(buf: Bytes, i: int, end: int, names: Bytes, bounds: Longs, guess: int) -> tuple[int, int]:
+def _same(i: int, j: int, size: int) -> bool:
+    """Whether the bytes at two addresses are equal, eight at a time."""
+    k = 0
+    while k + 8 <= size:
+        if load_long(i + k) != load_long(j + k):
+            return False
+        k += 8
+    while k < size:
+        if load_byte(i + k) != load_byte(j + k):
+            return False
+        k += 1
+    return True
+
+
+@kernel
+def _field(i: int, end: int, names_at: int, bounds: Longs, guess: int) -> tuple[int, int]:
     """(field, end after the closing quote) of the name at ``i``; field -1 when it is none of ours."""
     fields = len(bounds) - 1
     for step in range(fields):
         field = guess + step
         if field >= fields:
             field -= fields
-        size = bounds[field + 1] - bounds[field]
-        if i + size >= end or buf[i + size] != 34:
-            continue
-        same = True
-        for k in range(size):
-            if buf[i + k] != names[bounds[field] + k]:
-                same = False
-                break
-        if same:
+        first = bounds[field]
+        size = bounds[field + 1] - first
+        if i + size < end and load_byte(i + size) == 34 and _same(i, names_at + first, size):
             return field, i + size + 1
     return -1, i
 
 
 @kernel
-def _word(buf: Bytes, i: int, end: int, a: int, b: int, c: int, d: int) -> bool:
-    return end - i >= 4 and buf[i] == a and buf[i + 1] == b and buf[i + 2] == c and buf[i + 3] == d
-
-
-@kernel
 def _value(
-    buf: Bytes,
     i: int,
     end: int,
+    base: int,
     kind: int,
     field: int,
     row: int,
@@ -223,46 +243,46 @@ def _value(
 ) -> int:
     """Read one value into the columns; returns where it ends, or -1."""
     flags_Fn[field, row] = PRESENT
-    if _word(buf, i, end, 110, 117, 108, 108):
+    if end - i >= 4 and load_int(i) == _NULL_WORD:
         flags_Fn[field, row] = NULL
         return i + 4
     if kind == INT:
-        i, cells_Fn[field, row] = _integer(buf, i, end)
+        i, cells_Fn[field, row] = _integer(i, end)
         return i
     if kind == REAL:
         start = i
-        i, value, exact = _number(buf, i, end)
+        i, value, exact = _number(i, end)
         reals_Fn[field, row] = value
         if i >= 0 and not exact:
             flags_Fn[field, row] = LONG_NUMBER
-            cells_Fn[field, row] = start
+            cells_Fn[field, row] = start - base
             spans_Fn[field, row] = i - start
         return i
     if kind == BOOL:
-        if _word(buf, i, end, 116, 114, 117, 101):
+        if end - i >= 4 and load_int(i) == _TRUE_WORD:
             cells_Fn[field, row] = 1
             return i + 4
-        if _word(buf, i, end, 102, 97, 108, 115) and end - i >= 5 and buf[i + 4] == 101:
+        if end - i >= 5 and load_int(i) == _FALS_WORD and load_byte(i + 4) == 101:
             cells_Fn[field, row] = 0
             return i + 5
         return -1
-    if kind == TIME and (i >= end or buf[i] != 34):
-        i, cells_Fn[field, row] = _integer(buf, i, end)
+    if kind == TIME and (i >= end or load_byte(i) != 34):
+        i, cells_Fn[field, row] = _integer(i, end)
         return i
-    if i >= end or buf[i] != 34:
+    if i >= end or load_byte(i) != 34:
         return -1
     if kind == TIME:
-        i, cells_Fn[field, row] = _instant(buf, i + 1, end)
+        i, cells_Fn[field, row] = _instant(i + 1, end)
         return i
     i += 1
     start = i
-    while i < end and buf[i] != 34:
-        if buf[i] < 32 or buf[i] == 92:
+    while i < end and load_byte(i) != 34:
+        if load_byte(i) < 32 or load_byte(i) == 92:
             return -1
         i += 1
     if i >= end:
         return -1
-    cells_Fn[field, row] = start
+    cells_Fn[field, row] = start - base
     spans_Fn[field, row] = i - start
     return i + 1
 
@@ -295,33 +315,34 @@ def scan(
         ok_n: bool out: False sends the message down the slow path.
     """
     fields = len(kinds_F)
+    base, names_at = buf.ctypes.data, names.ctypes.data
     for row in range(len(bounds) - 1):
         ok_n[row] = False
-        end = bounds[row + 1]
-        i = _skip(buf, bounds[row], end)
-        if i >= end or buf[i] != 123:
+        end = base + bounds[row + 1]
+        i = _skip(base + bounds[row], end)
+        if i >= end or load_byte(i) != 123:
             continue
         guess = 0
         while True:
-            i = _skip(buf, i + 1, end)
-            if i >= end or buf[i] != 34:
+            i = _skip(i + 1, end)
+            if i >= end or load_byte(i) != 34:
                 break
-            field, i = _field(buf, i + 1, end, names, name_bounds, guess)
+            field, i = _field(i + 1, end, names_at, name_bounds, guess)
             if field < 0 or flags_Fn[field, row] != ABSENT:
                 break
             guess = field + 1 if field + 1 < fields else 0
-            i = _skip(buf, i, end)
-            if i >= end or buf[i] != 58:
+            i = _skip(i, end)
+            if i >= end or load_byte(i) != 58:
                 break
-            i = _skip(buf, i + 1, end)
-            i = _value(buf, i, end, kinds_F[field], field, row, cells_Fn, reals_Fn, spans_Fn, flags_Fn)
+            i = _skip(i + 1, end)
+            i = _value(i, end, base, kinds_F[field], field, row, cells_Fn, reals_Fn, spans_Fn, flags_Fn)
             if i < 0:
                 break
-            i = _skip(buf, i, end)
+            i = _skip(i, end)
             if i >= end:
                 break
-            if buf[i] == 125:
-                ok_n[row] = _skip(buf, i + 1, end) == end
+            if load_byte(i) == 125:
+                ok_n[row] = _skip(i + 1, end) == end
                 break
-            if buf[i] != 44:
+            if load_byte(i) != 44:
                 break

@@ -1,29 +1,36 @@
-"""Messages of a keyed log: Arrow batches of events or labels, with marks of how far each source partition is.
+"""Messages of a keyed log: batches of events or labels, with marks of how far each source partition is.
 
-A message is an Arrow IPC stream of one batch. Its schema's metadata, field ``headrace``, is a JSON header: format,
-kind, source topic, number of its partitions, and the marks. A mark says that every message of a source partition up
-to an offset that matters here stands in the log by now, what event time the partition has reached, and whether it
-is idle. A message without rows carries marks only.
+A mark says that every message of a source partition up to an offset that matters here stands in the log by now, what
+event time the partition has reached, and whether it is idle. A message without rows carries marks only. Layout:
+
+    0   4 bytes    b"hrk" and the format, 2
+    4   uint32     bytes of the header, little-endian, a multiple of 8
+    8   header     JSON, blanks behind: kind, source topic, number of its partitions, marks, rows, columns
+    …   columns    in the header's order, see streams.packed_columns
+
+It takes fewer bytes than Arrow IPC with lz4 behind it (19 against 23 a row of the benchmark), and no compression.
 """
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.errors import IntegrityError
+from streams.packed_columns import PackedColumn, pack, unpack
 
 __all__ = ["EVENTS", "LABELS", "KeyedBatch", "SourceMark", "decode_batch", "encode_batches"]
 
-FORMAT = 1
+FORMAT = 2
 EVENTS, LABELS = "events", "labels"
 _MESSAGE_BYTES = 600_000
 """Payload of one message; brokers take 1 MB unless told otherwise."""
-_HEADER = b"headrace"
+_MAGIC = b"hrk"
+_START = struct.Struct("<3sBI")
 
 I64 = NDArray[np.int64]
 
@@ -40,11 +47,19 @@ class SourceMark(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Header(msgspec.Struct, frozen=True):
-    format: int
     kind: str
     topic: str
     partitions: int
     marks: tuple[SourceMark, ...]
+    rows: int
+    columns: tuple[PackedColumn, ...]
+
+
+_HEADER = msgspec.json.Decoder(_Header)
+_OWN = {
+    LABELS: frozenset({"_source", "_offset", "_id"}),
+    EVENTS: frozenset({"_source", "_offset", "_id", "_key", "_time"}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,21 +123,23 @@ def decode_batch(message: bytes) -> KeyedBatch:
         IntegrityError: it is none.
     """
     try:
-        with pa.ipc.open_stream(message) as stream:
-            batch = stream.read_next_batch()
-        header = msgspec.json.decode(batch.schema.metadata[_HEADER], type=_Header)
-        columns: dict[str, Any] = {name: _numpy(batch.column(i)) for i, name in enumerate(batch.schema.names)}
-    except (pa.ArrowException, msgspec.MsgspecError, KeyError, TypeError, StopIteration) as error:
+        magic, version, size = _START.unpack_from(message)
+        if magic == _MAGIC and version != FORMAT:
+            raise IntegrityError(f"a message of a keyed log has format {version}; this version reads {FORMAT}")
+        body = memoryview(message)[_START.size :]
+        header = _HEADER.decode(body[:size])
+        columns = unpack(header.columns, header.rows, body[size:])
+        if magic != _MAGIC or not columns.keys() >= _OWN[header.kind]:
+            raise ValueError("it is no message of a keyed log")
+    except (struct.error, msgspec.MsgspecError, ValueError, KeyError, OverflowError) as error:
         raise IntegrityError(f"a message of a keyed log cannot be read: {error!r}") from error
-    if header.format != FORMAT:
-        raise IntegrityError(f"a message of a keyed log has format {header.format}; this version reads {FORMAT}")
     nothing = np.empty(0, dtype=np.int64)
     return KeyedBatch(
         kind=header.kind,
         topic=header.topic,
         partitions=header.partitions,
         marks=header.marks,
-        sources=columns.pop("_source"),
+        sources=columns.pop("_source").astype(np.int32),
         offsets=columns.pop("_offset"),
         ids=columns.pop("_id"),
         keys=columns.pop("_key", nothing),
@@ -132,29 +149,20 @@ def decode_batch(message: bytes) -> KeyedBatch:
 
 
 def _encode(batch: KeyedBatch) -> bytes:
-    header = _Header(
-        format=FORMAT,
-        kind=batch.kind,
-        topic=batch.topic,
-        partitions=batch.partitions,
-        marks=batch.marks,
-    )
     arrays: dict[str, NDArray[Any]] = {"_source": batch.sources, "_offset": batch.offsets, "_id": batch.ids}
     if batch.kind == EVENTS:
         arrays |= {"_key": batch.keys, "_time": batch.times_us}
-    arrays |= batch.columns
-    made = [pa.array(values, pa.string() if values.dtype == object else None) for values in arrays.values()]
-    schema = pa.schema(
-        [pa.field(name, array.type) for name, array in zip(arrays, made, strict=True)],
-        metadata={_HEADER: msgspec.json.encode(header)},
+    packed = [pack(name, values) for name, values in (arrays | dict(batch.columns)).items()]
+    header = msgspec.json.encode(
+        _Header(
+            kind=batch.kind,
+            topic=batch.topic,
+            partitions=batch.partitions,
+            marks=batch.marks,
+            rows=len(batch),
+            columns=tuple(column for column, _ in packed),
+        )
     )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(pa.RecordBatch.from_arrays(made, schema=schema))
-    encoded: bytes = sink.getvalue().to_pybytes()
-    return encoded
-
-
-def _numpy(array: pa.Array) -> NDArray[np.generic]:
-    values: NDArray[np.generic] = array.to_numpy(zero_copy_only=not pa.types.is_string(array.type))
-    return values
+    header += b" " * (-len(header) % 8)
+    start = _START.pack(_MAGIC, FORMAT, len(header))
+    return b"".join([start, header, *(part for _, parts in packed for part in parts)])

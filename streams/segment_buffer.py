@@ -1,6 +1,6 @@
 """Rows of a source topic on their way into the offline log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ I64 = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SourceRows:
-    """Accepted messages of one batch."""
+    """Accepted messages of one batch, by partition and offset."""
 
     columns: Mapping[str, NDArray[np.generic]]
     nulls: Mapping[str, NDArray[np.bool_]]
@@ -34,15 +34,38 @@ class SourceRows:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    @classmethod
+    def joined(cls, parts: Sequence["SourceRows"]) -> "SourceRows":
+        """Rows of several batches with the same columns."""
+        first = parts[0]
+        return cls(
+            columns={name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns},
+            nulls={name: np.concatenate([part.nulls[name] for part in parts]) for name in first.nulls},
+            times_us=np.concatenate([part.times_us for part in parts]),
+            partitions=np.concatenate([part.partitions for part in parts]),
+            offsets=np.concatenate([part.offsets for part in parts]),
+            arrivals_us=np.concatenate([part.arrivals_us for part in parts]),
+            late=np.concatenate([part.late for part in parts]),
+        )
+
     def where(self, mask: NDArray[np.bool_]) -> "SourceRows":
+        """Some of the rows."""
+        return self._cut(mask)
+
+    def of_partition(self, number: int) -> "SourceRows":
+        """Rows of one partition, in the same memory."""
+        start, stop = np.searchsorted(self.partitions, [number, number + 1]).tolist()
+        return self._cut(slice(start, stop))
+
+    def _cut(self, rows: NDArray[np.bool_] | slice) -> "SourceRows":
         return SourceRows(
-            columns={name: column[mask] for name, column in self.columns.items()},
-            nulls={name: column[mask] for name, column in self.nulls.items()},
-            times_us=self.times_us[mask],
-            partitions=self.partitions[mask],
-            offsets=self.offsets[mask],
-            arrivals_us=self.arrivals_us[mask],
-            late=self.late[mask],
+            columns={name: column[rows] for name, column in self.columns.items()},
+            nulls={name: column[rows] for name, column in self.nulls.items()},
+            times_us=self.times_us[rows],
+            partitions=self.partitions[rows],
+            offsets=self.offsets[rows],
+            arrivals_us=self.arrivals_us[rows],
+            late=self.late[rows],
         )
 
 
@@ -83,10 +106,9 @@ class SegmentBuffer:
         """
         parts, self._parts, self.rows = self._parts, [], 0
         for partition, (first, end) in ranges.items():
-            mine = [part.where(part.partitions == partition) for part in parts]
-            tables = [self._table(part) for part in mine if len(part)]
-            if tables:
-                write_segment(pa.concat_tables(tables), self._partition(partition), first, end - 1)
+            mine = [rows for part in parts if len(rows := part.of_partition(partition))]
+            if mine:
+                write_segment(self._table(SourceRows.joined(mine)), self._partition(partition), first, end - 1)
 
     def _partition(self, number: int) -> Path:
         return self._folder / f"partition={number}"

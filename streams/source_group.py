@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from feature_store.erased import ErasedSubjects, register_path
@@ -13,17 +14,21 @@ from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
 from headrace.contracts.topics import keyed_topic
 from headrace.errors import UnavailableError
-from headrace.kafka_clients import consumer, partition_counts
+from headrace.kafka_clients import admin_client, consumer, latest_offsets, partition_counts
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
+from streams.confluent_reader import ConfluentReader
 from streams.dead_letters import DeadLetters
 from streams.decode import label_decoder
 from streams.erased_rows import ErasedMessages
 from streams.fetch import Fetcher
 from streams.formats.decoders import stream_decoder
 from streams.idleness import IdleWatch
+from streams.librdkafka import find_librdkafka
+from streams.message_runs import MessageReader
+from streams.native_reader import NativeReader
 from streams.routes import event_routes, label_routes
 from streams.schema_registry import SchemaRegistry
 from streams.schema_registry_choice import PatientRegistry, open_registry
@@ -36,6 +41,9 @@ __all__ = ["SourceGroup"]
 _NEVER_LATE_US = 2**61
 _FLUSH_WAIT_S = 0.2
 """A producer that asked for a flush waits this long for others to join in, while there is more to read."""
+_ENDS_WAIT_S = 5.0
+"""A broker that is away is asked again after this long; between two questions the worker can be stopped. A busy machine
+answers within it: two seconds were too few with a load of 15 on two cores."""
 _LOG = get_logger(__name__)
 
 
@@ -74,7 +82,7 @@ class SourceGroup:
         self._project = project
         self._now_us = now_us
         self._bootstrap = settings.kafka.bootstrap
-        self._sender = Sender(settings, linger_ms=1, compression="lz4")
+        self._sender = Sender(settings, linger_ms=1)
         self._letters = Sender(settings)
         self._dead_letters = DeadLetters(self._letters)
         self._consumer = consumer(
@@ -84,7 +92,14 @@ class SourceGroup:
         )
         slack_us = min((stream.lateness_us for stream in project.streams), default=0) // 4
         self._erased = ErasedSubjects(register_path(settings, project.name))
-        self._fetcher = Fetcher(settings, self._consumer, slack_us=slack_us)
+        ends = partial(latest_offsets, settings, admin_client(settings), timeout_s=_ENDS_WAIT_S)
+        library = find_librdkafka()
+        reader: MessageReader = ConfluentReader(self._consumer, self._bootstrap)
+        if library is not None:
+            reader = NativeReader(library, self._consumer, self._bootstrap)
+        else:
+            _LOG.warning("reading messages the slow way", why="this librdkafka was never tried")
+        self._fetcher = Fetcher(self._consumer, reader, ends=ends, slack_us=slack_us)
         self._tasks = [self._event_task(stream) for stream in project.streams]
         self._tasks += [self._label_task(labels) for labels in project.labels]
         self._by_topic = {task.topic: task for task in self._tasks}
@@ -174,6 +189,7 @@ class SourceGroup:
 
     def close(self) -> None:
         """Leave; what was not flushed is read again next time."""
+        self._fetcher.close()
         self._consumer.close()
 
     def _set_idle(self, places: set[tuple[str, int]], *, idle: bool) -> None:

@@ -22,7 +22,6 @@ from streams.fetch import MessageBatch
 from streams.keyed_log import KeyedBatch, SourceMark, encode_batches
 from streams.lateness import EVENT, TICK, mark_late
 from streams.message_check import Refused, check_time_bounds
-from streams.payloads import Payloads
 from streams.routes import Route, no_rows
 from streams.segment_buffer import SegmentBuffer, SourceRows
 from streams.source_commit import SourceCommit
@@ -106,14 +105,9 @@ class SourceTask:
     def process(self, batch: MessageBatch) -> None:
         """Take in messages; they are durable after the next flush."""
         refused: list[Refusal] = []
-        filled = np.arange(len(batch))
-        values = batch.values
-        ticks: list[tuple[int, int]] = []
-        if not all(values):
-            filled = np.array([row for row, value in enumerate(values) if value], dtype=np.int64)
-            values = [value for value in values if value]
-            ticks = self._read_ticks(batch, refused)
-        decoded = self._decoder.decode(Payloads.of(values), batch.arrivals_us[filled])  # type: ignore[arg-type] # none is empty
+        values, filled = batch.values.filled()
+        ticks = self._read_ticks(batch, refused) if len(filled) < len(batch) else []
+        decoded = self._decoder.decode(values, batch.arrivals_us[filled])
         refused.extend(replace(refusal, row=int(filled[refusal.row])) for refusal in decoded.refused)
         messages = filled[decoded.rows]
         # Nearly always every message is one event; slices copy nothing.
@@ -203,9 +197,7 @@ class SourceTask:
     def _read_ticks(self, batch: MessageBatch, refused: list[Refusal]) -> list[tuple[int, int]]:
         """Messages with an empty value: (row, time) of ticks; others are nothing anybody can use."""
         ticks = []
-        for row, value in enumerate(batch.values):
-            if value:
-                continue
+        for row in np.flatnonzero(batch.values.sizes == 0).tolist():
             headers = batch.headers.get(row, {})
             text = headers.get(WATERMARK_HEADER)
             if text is None:
@@ -245,8 +237,8 @@ class SourceTask:
                     offset=int(batch.offsets[refusal.row]),
                     reason=refusal.reason,
                     detail=refusal.detail,
-                    key=batch.keys[refusal.row],
-                    value=batch.values[refusal.row],
+                    key=batch.key(refusal.row),
+                    value=batch.value(refusal.row),
                 )
             )
             self._count(partition, refusal.reason, refusal.events)

@@ -61,11 +61,11 @@ CONTROL_TOPICS = (PREDICTIONS, DRIFT, ALERTS, DEPLOYMENTS)
 
 
 def keyed_topic(project: str, entity: str) -> Topic:
-    """A stream reordered by entity (the shuffle): Arrow IPC batches, one total order per key."""
+    """A stream reordered by entity (the shuffle): batches of columns, one total order per key."""
     return Topic(
         name=f"headrace.keyed.{project}.{entity}",
         key="none; the partition is the hash of the entity key",
-        value="Arrow IPC, streams.keyed_log",
+        value="packed columns, streams.keyed_log",
         writer="streams.source_task",
         readers=("streams.view_task",),
     )

@@ -67,7 +67,42 @@ def test_labels_read_back() -> None:
     assert len(again.keys) == 0
 
 
-@pytest.mark.parametrize("message", [b"", b"garbage", b"\xff\xff\xff\xff\x00\x00\x00\x00"])
+WHOLE = next(iter(encode_batches(events(40))))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"garbage",
+        b"\xff\xff\xff\xff\x00\x00\x00\x00",
+        WHOLE[:-8],
+        WHOLE + b"\0" * 8,
+        b"x" + WHOLE[1:],
+        WHOLE.replace(b'"_time"', b'"_tame"'),
+        WHOLE.replace(b'"events"', b'"evants"'),
+    ],
+)
 def test_foreign_bytes_are_refused(message: bytes) -> None:
     with pytest.raises(IntegrityError, match="keyed log"):
         decode_batch(message)
+
+
+def test_another_format_is_named() -> None:
+    with pytest.raises(IntegrityError, match="format 3; this version reads 2"):
+        decode_batch(b"hrk\3" + WHOLE[4:])
+
+
+def test_texts_of_any_length_read_back() -> None:
+    batch = events(4, text=True)
+    batch.keys[:] = ["", "\0", "ü" * 300, "a"]
+
+    assert decode_batch(next(iter(encode_batches(batch)))).keys.tolist() == ["", "\0", "ü" * 300, "a"]
+
+
+def test_a_column_takes_the_bytes_of_its_range() -> None:
+    sizes = [len(next(iter(encode_batches(events(n))))) for n in (200, 201)]
+
+    # Source 1, offset 2, id 1, key 1, time 1, the constant 0; then padding.
+    assert sizes[0] < 200 * 6 + 400
+    assert sizes[1] - sizes[0] <= 6 * 8
