@@ -1,4 +1,4 @@
-"""``headrace features``: list what is declared, compute a file, look values up online."""
+"""``headrace features``: list and show what is declared, compute a file, look values up online."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from headrace.cli.feature_pictures import show_features
 from headrace.clock import format_us, parse_us
 from headrace.config import load_settings
 from headrace.errors import ConfigError, HeadraceError
@@ -20,6 +21,8 @@ from headrace.spec.types import String
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="show every feature with its type and window")
+    show = actions.add_parser("show", help="explain a view or a feature, its windows drawn as timelines")
+    show.add_argument("name", metavar="VIEW|FEATURE", help="such as customer_activity or customer_activity__count_7d")
     compute = actions.add_parser("compute", help="compute every feature for every event of a Parquet file")
     compute.add_argument("--events", required=True, type=Path, metavar="E.parquet")
     compute.add_argument(
@@ -31,14 +34,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     lookup.add_argument("entities", nargs="+", metavar="ENTITY=KEY", help="such as customer_id=42")
     lookup.add_argument("--view", action="append", default=[], help="may be repeated; else all views of the entities")
     lookup.add_argument("--at", help="instant to evaluate at, ISO 8601 with its zone; else the values as stored")
-    for action in (listing, compute, lookup):
+    for action in (listing, show, compute, lookup):
         action.add_argument("--project", default="examples/fraud", help="project folder (default: %(default)s)")
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     project = load_project(args.project)
-    actions = {"list": _list, "compute": _compute, "lookup": _lookup}
+    actions = {"list": _list, "show": show_features, "compute": _compute, "lookup": _lookup}
     return actions[args.action](project, args)
 
 
@@ -52,6 +55,11 @@ def _list(project: Project, args: argparse.Namespace) -> int:
         {"name": name, "type": "number", "of": request.of.name, "what": "computed from the event itself"}
         for request in project.requests
         for name in request.full_names
+    ]
+    rows += [
+        {"name": name, "type": "number", "of": ", ".join(item.name for item in derived.of), "what": "derived from them"}
+        for derived in project.derived
+        for name in derived.full_names
     ]
     if args.json:
         print(json.dumps({"project": project.name, "features": rows}))
