@@ -4,12 +4,14 @@ They are locked as the Python packages are: ``kafka-4.1.2.sha256`` lists every f
 After a change of version: ``sha256sum`` of the files that ``jgo`` prints.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -53,6 +55,25 @@ def fetch_jars(layout: Layout, progress: Callable[[str], None]) -> list[Path]:
     """
     if jars := known_jars(layout):
         return jars
+    with _alone(progress):
+        return known_jars(layout) or _ask_jgo(layout, progress)
+
+
+@contextlib.contextmanager
+def _alone(progress: Callable[[str], None]) -> Iterator[None]:
+    """Hold back a second first start of this user: jgo would take the half-filled cache for the whole."""
+    lock = Path.home() / ".cache" / "headrace" / "kafka-jars.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another start that downloads Apache Kafka")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _ask_jgo(layout: Layout, progress: Callable[[str], None]) -> list[Path]:
     # --class-path-only: otherwise two jars land on a module path and Scala is not found.
     digests = read_digests()
     command = [sys.executable, "-m", "jgo", "--class-path-only", "info", "jars", COORDINATE]
