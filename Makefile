@@ -24,7 +24,7 @@ endif
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt types unit proof fuzz bench up down lock
+.PHONY: help setup demo test lint fmt types unit proof chaos fuzz bench up down lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ proof: setup ## compare ten million values of every engine with the slow oracle,
 
 fuzz: setup ## throw a million hostile messages at the decoders; INPUTS=n throws others
 	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000)
+
+chaos: setup ## let the stream die at random operations; SCHEDULES=1000 of them, SEED=1 the first
+	HEADRACE_CHAOS_SCHEDULES=$(or $(SCHEDULES),1000) HEADRACE_CHAOS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout 7200 tests/drills
 
 fmt: setup ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
