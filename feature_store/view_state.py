@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from feature_store import drain_kernels, ring_kernels
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
-from feature_store.plan import ViewPlan
+from feature_store.plan import NULL, ViewPlan
 from feature_store.rows import RowBatch
 from feature_store.state_memory import StateMemory
 from feature_store.view_snapshot import pack, unpack
@@ -163,6 +163,10 @@ class ViewState:
             waiting = self._memory.pending.at
             waiting[waiting == BEGINNING_US] = watermark_us
         self.watermark_us = max(self.watermark_us, watermark_us)
+
+    def touch_all(self) -> None:
+        """Let the next drain give the row of every key that is held, changed or not."""
+        self._memory.slots.next_change[self._memory.held()] = NULL
 
     def drain(self, *, log: bool) -> Drained:
         """Rows that changed since the last drain, evaluated at each key's last event or the watermark.

@@ -98,6 +98,18 @@ class ViewGroup:
         self._dirty = dict.fromkeys(self._dirty, False)
         return [task.progress() for task in moved]
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no task has taken anything in, so that no row can be missing."""
+        return all(task.offset < 0 for tasks in self._tasks.values() for task in tasks)
+
+    def write_again(self) -> None:
+        """Write every row online that the state knows; the store has lost some."""
+        for tasks in self._tasks.values():
+            for task in tasks:
+                task.write_again()
+                self._refuse(task.step(log=self._log))
+
     def save(self) -> None:
         """Make everything durable, once what was given to the online store is written."""
         for tasks in self._tasks.values():

@@ -174,6 +174,10 @@ class ViewTask:
             self._buffer.add(drained.log, created_us=self._created_us, version=self._offset)
         return too_late
 
+    def write_again(self) -> None:
+        """Let the next step write the row of every key online, changed or not."""
+        self._state.touch_all()
+
     def take_log(self) -> Callable[[], None]:
         """Hand over the collected changes; gives what makes them durable."""
         parts, first, last = self._buffer.take(), self._logged + 1, self._offset

@@ -15,6 +15,7 @@ from headrace.kafka_clients import ensure_topics
 from headrace.logging import get_logger
 from headrace.spec.project import Project
 from streams import worker_lock
+from streams.online_guard import LOOK_EVERY_S, OnlineGuard
 from streams.online_thread import OnlineThread, StoppedWaitingError
 from streams.progress import Progress
 from streams.source_group import SourceGroup
@@ -84,7 +85,10 @@ class StreamWorker:
         self._writing = OnlineThread(self._online, self._stop)
         self._views = ViewGroup(settings, project, online=self._writing, now_us=clock.now_us, log=log)
         self._sources = SourceGroup(settings, project, now_us=clock.now_us, stop=self._stop)
-        self._reported_s = 0.0
+        self._guard = OnlineGuard(settings.redis.url, project.name)
+        if self._views.is_new:
+            self._writing.do(self._guard.mark)
+        self._reported_s = self._looked_s = 0.0
 
     def stop(self) -> None:
         """Make :meth:`run` save and leave; may be called from anywhere."""
@@ -114,6 +118,7 @@ class StreamWorker:
         # What was forwarded comes back through the broker in a few milliseconds: worth waiting for when all is read.
         applied = self._views.step(self._wait_s if wait or not taken else 0.0)
         busy = bool(taken or applied or self._sources.has_backlog)
+        self._keep_online()
         self._report(force=not busy)
         return busy
 
@@ -122,9 +127,21 @@ class StreamWorker:
         self._sources.close()
         self._views.close()
         self._writing.close()
+        self._guard.close()
         self._online.close()
         self._progress.close()
         os.close(self._lock)
+
+    def _keep_online(self) -> None:
+        """Look now and then whether the store still has its rows, and give them again if not."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            self._writing.do(self._guard.look)
+        if self._guard.has_lost:
+            self._guard.heal()
+            self._views.write_again()
+            self._writing.do(self._guard.mark)
 
     def _report(self, *, force: bool) -> None:
         now_s = time.monotonic()

@@ -1,6 +1,14 @@
 """Every Redis key headrace uses beside Feast's rows."""
 
-__all__ = ["HEADRACE_FIELD_PREFIX", "evidence_key", "model_key", "progress_key", "rollout_key", "sources_key"]
+__all__ = [
+    "HEADRACE_FIELD_PREFIX",
+    "evidence_key",
+    "model_key",
+    "progress_key",
+    "rollout_key",
+    "rows_key",
+    "sources_key",
+]
 
 HEADRACE_FIELD_PREFIX = b"_hr:"
 """Hash field ``_hr:<view>`` beside Feast's fields: our row header and the partial state."""
@@ -9,6 +17,11 @@ HEADRACE_FIELD_PREFIX = b"_hr:"
 def progress_key(project: str) -> str:
     """Hash: field ``<view>:<partition>`` -> JSON of contracts.streams.ViewProgress; written by streams."""
     return f"headrace:progress:{project}"
+
+
+def rows_key(project: str) -> str:
+    """String: run id of the server that holds every row the stream has written; written by streams."""
+    return f"headrace:rows:{project}"
 
 
 def sources_key(project: str) -> str:

@@ -144,3 +144,23 @@ def test_a_snapshot_of_another_definition_or_format_is_refused() -> None:
         ViewState.restore(plan_of(window="51s"), snapshot)
     with pytest.raises(IntegrityError, match="has format 9"):
         ViewState.restore(plan_of(), {**snapshot, "format": np.array([9])})
+
+
+def test_every_held_row_is_given_again_when_asked_and_nothing_is_logged_twice() -> None:
+    """A store that lost its rows gets them as they were; the log has said them already."""
+    plan, events = plan_of(), stream_of(2_000, 40)
+    state = ViewState(plan)
+    state.apply(events.keys, events.times_us, events.ids, events.inputs)
+    state.advance(int(events.times_us.max()))
+    first = state.drain(log=True).latest
+    held = dict(zip(first.keys.tolist(), first.values.tolist(), strict=True))
+
+    state.touch_all()
+    again = state.drain(log=True)
+
+    assert again.log is not None
+    assert len(again.log) == 0
+    given = dict(zip(again.latest.keys.tolist(), again.latest.values.tolist(), strict=True))
+    np.testing.assert_equal(given, {key: held[key] for key in given})
+    assert len(given) == state.keys_held > 100
+    assert len(state.drain(log=True).latest) == 0
