@@ -68,8 +68,9 @@ class Batch:
 
 
 @st.composite
-def views(draw: st.DrawFn) -> FeatureView:
+def views(draw: st.DrawFn, *, lifetimes: bool = True) -> FeatureView:
     """Some of every aggregation over some of every window; all closed values, delays, labels, both key types."""
+    windows = _WINDOWS if lifetimes else _WINDOWS[:-1]
     text = draw(st.booleans())
     stream = EventStream(
         "events",
@@ -89,12 +90,12 @@ def views(draw: st.DrawFn) -> FeatureView:
     delay = draw(st.sampled_from(["0us", "1us", "9us"]))
     features = {}
     for name in draw(st.lists(st.sampled_from(sorted(AGGREGATIONS)), min_size=1, max_size=4, unique=True)):
-        for window in draw(st.lists(st.sampled_from(_WINDOWS), min_size=1, max_size=3, unique=True)):
+        for window in draw(st.lists(st.sampled_from(windows), min_size=1, max_size=3, unique=True)):
             if not (name in _NO_LIFETIME and isinstance(window, Window) and window.kind == "lifetime"):
                 (feature,) = AGGREGATIONS[name].over(window, delay=delay)
                 features[feature.name] = feature
     if labelled or not features:
-        window = draw(st.sampled_from(_WINDOWS))
+        window = draw(st.sampled_from(windows))
         label = hr.mean("bad").over(window, delay=delay, empty=0.0) if labelled else hr.count().over(window)
         features.setdefault(label[0].name, label[0])
     return FeatureView(
