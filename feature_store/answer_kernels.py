@@ -100,7 +100,7 @@ def answer(
         shape: of the view.
         history, starts, rows: of :func:`arrange`.
         asked: (q,) key of each question; -1 has no events.
-        order: questions, those of each key by time.
+        order: questions by time; empty: as they come.
         at_us: (q,) instants.
         own_ids: (q,) or empty: the event of the row, visible whenever it arrived.
         arrival: (n,) or empty: events are visible from their arrival on.
@@ -132,7 +132,7 @@ def answer(
     for d in range(depth):
         at[groups, d] = 0
     for k in range(asked.size):
-        row = order[k]
+        row = order[k] if order.size else k
         now, group = at_us[row], asked[row]
         if group < 0:
             if dates:

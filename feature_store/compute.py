@@ -100,7 +100,7 @@ def features_at(
         starts,
         rows,
         asked,
-        query_kernels.near_order(asked, _order(at_us, None)),
+        _order(at_us, None),
         at_us,
         nothing if own_ids is None else plain(own_ids),
         arrival,

@@ -6,10 +6,7 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64, mix64
 
-_STRETCH, _BUCKETS = 1 << 16, 1 << 12
-"""Rows whose answers stay in the cache of a core, and sets of keys in them."""
-
-__all__ = ["dense_codes", "first_of_ids", "is_rising", "last_positions", "near_order"]
+__all__ = ["dense_codes", "first_of_ids", "is_rising", "last_positions"]
 
 
 @kernel
@@ -93,33 +90,3 @@ def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.in
         place = _place(asked[row], keys, table)
         found[row] = codes[table[place] - 1] if table[place] > 0 else -1
     return codes, found, number
-
-
-@allocating_kernel
-def near_order(codes: NDArray[np.int32], order: I64) -> I64:
-    """Rows by time, except that within a stretch those of one key stand together.
-
-    Whoever walks keys side by side in this order finds the memory of each still in the cache. Rows of one key keep
-    their order, which is all the walk needs.
-
-    Args:
-        codes: (n,) key of each row; -1 is one, too.
-        order: rows by time; empty: as they come.
-    """
-    found = np.empty(codes.size, dtype=np.int64)
-    places = np.empty(_BUCKETS + 1, dtype=np.int64)
-    for begin in range(0, codes.size, _STRETCH):
-        end = min(begin + _STRETCH, codes.size)
-        places[:] = 0
-        for k in range(begin, end):
-            row = order[k] if order.size else k
-            places[(codes[row] & (_BUCKETS - 1)) + 1] += 1
-        places[0] = begin
-        for bucket in range(_BUCKETS):
-            places[bucket + 1] += places[bucket]
-        for k in range(begin, end):
-            row = order[k] if order.size else k
-            bucket = codes[row] & (_BUCKETS - 1)
-            found[places[bucket]] = row
-            places[bucket] += 1
-    return found
