@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from feature_store.plan import NULL, ViewPlan
 from feature_store.rows import RowBatch
-from feature_store.view_state import ViewState
+from feature_store.view_state import BEGINNING_US, ViewState
 from headrace.clock import format_us
 from headrace.contracts.streams import ViewProgress
 from headrace.errors import IntegrityError
@@ -101,6 +101,8 @@ class ViewTask:
         self._logged = -1
         self._saved = -1
         self._offset = -1
+        self._reached_us: int | None = None
+        """Farthest watermark of any message so far: the same at an offset however the messages were read in turns."""
         self._events = _Waiting([], [])
         self._labels = _Waiting([], [])
 
@@ -134,6 +136,7 @@ class ViewTask:
             self._marks.restore(snapshot.arrays)
             self._created_us = snapshot.facts["created_us"]
             self._offset = self._logged = self._saved = snapshot.offset
+            self._reached_us = None if self._state.watermark_us == BEGINNING_US else self._state.watermark_us
         self._buffer.restart(self._offset + 1)
         return self._offset + 1
 
@@ -149,6 +152,10 @@ class ViewTask:
                 waiting.batches.append(batch)
                 waiting.masks.append(mask)
         self._marks.update(batch)
+        reached_us = self._marks.watermark_us()
+        if reached_us is not None:
+            # A source that restarted says less than it had said; event time does not go back with it.
+            self._reached_us = reached_us if self._reached_us is None else max(self._reached_us, reached_us)
 
     def step(self, *, log: bool = True) -> list[TooLate]:
         """Apply what was taken, and write every row that changed.
@@ -160,7 +167,7 @@ class ViewTask:
             StoppedWaitingError: the online store was away when the worker was told to stop.
         """
         too_late = self._apply_events()
-        watermark_us = self._marks.watermark_us()
+        watermark_us = self._reached_us
         self._apply_labels(watermark_us)
         if watermark_us is not None:
             self._state.advance(watermark_us)

@@ -75,7 +75,8 @@ def test_however_often_it_dies_both_stores_end_the_same(
     schedules, lives = int(os.environ.get("HEADRACE_CHAOS_SCHEDULES", "20")), 0
     first = int(os.environ.get("HEADRACE_CHAOS_SEED", "1"))
 
-    for seed in range(first, first + schedules):
+    # 680: a source that restarted after it had rested says less than before, and turns end in between.
+    for seed in (*range(first, first + schedules), 680):
         folder = tmp_path / str(seed)
         broker, store, taken = run(folder, project, traffic, seed, mortal=True)
         lives += taken
@@ -84,7 +85,7 @@ def test_however_often_it_dies_both_stores_end_the_same(
         assert not found, f"repeat with HEADRACE_CHAOS_SEED={seed} HEADRACE_CHAOS_SCHEDULES=1: {found[:9]}"
 
     with capsys.disabled():
-        print(f" {schedules:,} schedules, {lives - schedules:,} crashes, 0 divergent", end="")
+        print(f" {schedules + 1:,} schedules, {lives - schedules - 1:,} crashes, 0 divergent", end="")
     assert lives > 2 * schedules, "processes died"
 
 
