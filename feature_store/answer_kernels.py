@@ -46,8 +46,8 @@ def arrange(
 ) -> tuple[I64, I64, I64]:
     """The history of all keys in one array, where each key's begins in it, (groups + 1,), and the event of each row.
 
-    Events are read in the order of time and put behind the last of their key, which is still in the cache: a quarter
-    of the cost of collecting them key by key.
+    Events are read in the order of time and put behind the last of their key, which is still in the cache: half
+    the cost of collecting them key by key.
 
     Args:
         codes: (n,) key of each event.

@@ -72,7 +72,8 @@ class PredictionVerifier:
         logged = np.array([[_float(record.features.get(name)) for name in self._names] for record in read])
         found = self._positions(ids)
         own = [_own_event(self._stream, record) for record in read]
-        truth, served, skip = self._own_columns(read, found), self._own_columns(read, found), _Flags(len(read))
+        truth, skip = self._own_columns(read, found), _Flags(len(read))
+        served = dict(truth)
         for history in self._histories:
             view = history.plan.view
             is_own = view.events is self._stream

@@ -181,7 +181,7 @@ class DerivedFeatures:
         return tuple(f"{self.name}__{name}" for name in self.feature_names)
 
     def _sample(self) -> dict[str, Any]:
-        import numpy as np
+        import numpy as np  # as above
 
         row: dict[str, Any] = {}
         for item in self.of:
