@@ -78,28 +78,28 @@ class FeatureMatrix:
                 value = event.fields[name]
                 if value is not None:
                     line[number] = value
+        given = event_columns(self._stream, events) if self._requests or self._derived else {}
         if self._requests:
-            given = event_columns(self._stream, events)
             for fn, columns in self._requests:
                 made = fn(given)
                 for number, name in columns:
                     matrix[:, number] = made[name]
         for derived, numbers in self._derived:
-            made_of = derive_columns(derived, _known(derived, self._stream, events, rows))
+            made_of = derive_columns(derived, _known(derived, given, rows))
             matrix[:, numbers] = np.column_stack(list(made_of.values()))
         return matrix
 
 
 def _known(
-    derived: DerivedFeatures, stream: EventStream, events: Sequence[RequestEvent], rows: Sequence[ViewRows]
+    derived: DerivedFeatures, given: Mapping[str, npt.NDArray[Any]], rows: Sequence[ViewRows]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """What a derived feature is computed of, by full name."""
     columns: dict[str, npt.NDArray[np.float64]] = {}
     for item in derived.of:
         if isinstance(item, RequestFeatures):
-            made = item.fn(event_columns(stream, events))
+            made = item.fn(given)
             for full, name in zip(item.full_names, item.feature_names, strict=True):
-                columns[full] = np.broadcast_to(np.asarray(made[name], np.float64), len(events))
+                columns[full] = np.broadcast_to(np.asarray(made[name], np.float64), len(rows))
             continue
         for full, feature in zip(item.full_names, item.features, strict=True):
             values = [row[item.name].values[feature.name] for row in rows]
