@@ -18,6 +18,7 @@ from feature_store.online_layout import (
     feature_field,
     row_field,
     row_head,
+    state_field,
     timestamp_field,
 )
 from feature_store.plan import ViewPlan
@@ -53,7 +54,7 @@ class RowEncoder:
     """Encodes batches of one view. Not safe for threads: it keeps one buffer.
 
     The command is ``EVALSHA <script> <n> key… <argument>… <hash field>… row…`` where a row's values stand in the order
-    of the hash fields: every feature, Feast's timestamp, ours.
+    of the hash fields: every feature, Feast's timestamp, our state, our row.
     """
 
     def __init__(self, plan: ViewPlan, project: str) -> None:
@@ -72,13 +73,13 @@ class RowEncoder:
         self._head = row_head(cells=cells, inputs=inputs, base=base, with_state=True)
         self._bare_head = row_head(cells=cells, inputs=0, base=0, with_state=False)
         self.fields = [feature_field(view.name, name) for name in view.feature_names]
-        self.fields += [timestamp_field(view.name), row_field(view.name)]
+        self.fields += [timestamp_field(view.name), state_field(view.name), row_field(view.name)]
         self._row_bytes = (
             2 * _DECIMAL + len(head) + 4 + len(tail)  # key
             + features * (_DECIMAL + 17)
             + 9 * cells
             + (_DECIMAL + 19)  # timestamp
-            + (_DECIMAL + 2 + 8 * (HEADER_WORDS + cells + base))
+            + (2 * _DECIMAL + 4 + 8 * (HEADER_WORDS + cells + base))
         )  # fmt: skip
         self._event_bytes = 8 * (2 + inputs)
         self._buffer = np.empty(CHUNK_BYTES + (1 << 16), np.uint8)
@@ -291,12 +292,17 @@ def _encode(
             else:
                 at = _put_value(out, at, values[row, cell], bits[row, cell], spans[f, 3] != 0)
         at = _put_timestamp(out, at, valid_from[row])
-        events = starts[row + 1] - starts[row]
         with_state = has_state[row]
-        size = 8 * (HEADER_WORDS + cells)
-        if with_state:
-            size += base.shape[1] + 8 * events * (2 + inputs)
+        size = base.shape[1] + 8 * (starts[row + 1] - starts[row]) * (2 + inputs) if with_state else 0
         at = _put_length(out, at, size)
+        if with_state:
+            at = _put_bytes(out, at, base[row])
+            low, high = 8 * starts[row], 8 * starts[row + 1]
+            at = _put_bytes(out, at, times[low:high])
+            at = _put_bytes(out, at, ids[low:high])
+            for i in range(inputs):
+                at = _put_bytes(out, at, state[i, low:high])
+        at = _put_length(out, _put_end(out, at), 8 * (HEADER_WORDS + cells))
         at = _put_word(out, at, head if with_state else bare_head)
         at = _put_word(out, at, definition)
         at = _put_word(out, at, version)
@@ -305,12 +311,5 @@ def _encode(
         at = _put_word(out, at, watermark)
         for cell in range(cells):
             at = _put_word(out, at, bits[row, cell])
-        if with_state:
-            at = _put_bytes(out, at, base[row])
-            low, high = 8 * starts[row], 8 * starts[row + 1]
-            at = _put_bytes(out, at, times[low:high])
-            at = _put_bytes(out, at, ids[low:high])
-            for i in range(inputs):
-                at = _put_bytes(out, at, state[i, low:high])
         at = _put_end(out, at)
     return at

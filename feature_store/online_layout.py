@@ -6,16 +6,18 @@ One Redis hash holds every view of one entity key:
     mmh3 of        Feast ``Value`` of one feature, empty when null
     "<view>:<feature>"
     _ts:<view>     google.protobuf.Timestamp of the row's ``valid_from``
-    _hr:<view>     ours; little-endian 64-bit words:
+    _hr:<view>     ours, the row; little-endian 64-bit words:
                      0      format u8, flags u8, cells u16, inputs u16, lifetime cells u16
                      1      definition (fingerprint of the view), so that a row of another definition is no row
                      2      version: offset in the keyed log
                      3, 4   valid_from, valid_until (microseconds; 2**63-1 is never)
                      5      watermark (microseconds)
                      6…     cells of the values (feature_store.row_values), float64, NaN is null
-                     …      lifetime cells, then times, ids and each input of the n events a window may still need
+    _hs:<view>     ours, its state: lifetime cells, then times, ids and each input of the n events a window may still
+                   need. Apart, because who takes a row as it is stored needs none of it, and it is ten times as long.
 
-Feast ignores fields it did not ask for, so both kinds of reader see one row, written at once.
+Feast ignores fields it did not ask for, so both kinds of reader see one row, written at once. Functions here take both
+our fields as one, the row before its state.
 Layout of Feast: ``feast/infra/key_encoding_utils.py``, ``feast/infra/online_stores/redis.py`` of 0.67.
 """
 
@@ -26,7 +28,7 @@ from dataclasses import dataclass, field
 import mmh3
 import numpy as np
 
-from headrace.contracts.redis_keys import HEADRACE_FIELD_PREFIX
+from headrace.contracts.redis_keys import ROW_FIELD_PREFIX, STATE_FIELD_PREFIX
 from headrace.errors import IntegrityError
 
 __all__ = [
@@ -44,10 +46,11 @@ __all__ = [
     "feature_field",
     "row_field",
     "row_head",
+    "state_field",
     "timestamp_field",
 ]
 
-ROW_FORMAT = 2
+ROW_FORMAT = 3
 HEADER_WORDS = 6
 WITHOUT_STATE = 1
 """Flag: the events were too many (plan.MAX_STATE_EVENTS) to be stored along."""
@@ -60,7 +63,7 @@ _HEAD = struct.Struct("<BBHHH")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredRow:
-    """Content of one ``_hr:<view>`` field."""
+    """Content of ``_hr:<view>`` and ``_hs:<view>``."""
 
     definition: int
     version: int
@@ -113,8 +116,13 @@ def timestamp_field(view: str) -> bytes:
 
 
 def row_field(view: str) -> bytes:
-    """The field that is ours."""
-    return HEADRACE_FIELD_PREFIX + view.encode()
+    """Our field with the header and the values."""
+    return ROW_FIELD_PREFIX + view.encode()
+
+
+def state_field(view: str) -> bytes:
+    """Our field with what a reader needs to move the row in time."""
+    return STATE_FIELD_PREFIX + view.encode()
 
 
 def encode_timestamp(instant_us: int) -> bytes:
@@ -194,7 +202,7 @@ def row_head(*, cells: int, inputs: int, base: int, with_state: bool) -> int:
 
 
 def encode_row(row: StoredRow) -> bytes:
-    """Bytes of our field."""
+    """Bytes of our two fields, one after the other; the second begins at ``8 * (HEADER_WORDS + cells)``."""
     inputs = 0 if row.inputs is None else len(row.inputs)
     with_state = row.times_us is not None
     base = len(row.base) if with_state else 0
@@ -208,7 +216,7 @@ def encode_row(row: StoredRow) -> bytes:
 
 
 def decode_row(data: bytes) -> StoredRow:
-    """Read our field; the arrays are views of ``data``.
+    """Read our two fields, given as one; the arrays are views of ``data``.
 
     Raises:
         IntegrityError: cut off, or of a format this version does not know.

@@ -1,7 +1,8 @@
 """Every Redis key headrace uses beside Feast's rows."""
 
 __all__ = [
-    "HEADRACE_FIELD_PREFIX",
+    "ROW_FIELD_PREFIX",
+    "STATE_FIELD_PREFIX",
     "evidence_key",
     "model_key",
     "progress_key",
@@ -10,8 +11,10 @@ __all__ = [
     "sources_key",
 ]
 
-HEADRACE_FIELD_PREFIX = b"_hr:"
-"""Hash field ``_hr:<view>`` beside Feast's fields: our row header and the partial state."""
+ROW_FIELD_PREFIX = b"_hr:"
+"""Hash field ``_hr:<view>`` beside Feast's fields: header and values of a row."""
+STATE_FIELD_PREFIX = b"_hs:"
+"""Hash field ``_hs:<view>``: what it takes to move that row in time."""
 
 
 def progress_key(project: str) -> str:
