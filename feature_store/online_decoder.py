@@ -129,10 +129,10 @@ class RowDecoder:
         n, cells, inputs = len(ends), self.plan.width, len(self.plan.inputs)
         kind, start = np.empty(n, np.int8), np.zeros(n + 1, np.int64)
         words = data[: len(data) & ~7].view(np.int64)
-        if locate(words, ends, cells, inputs, self._base, self._definition, kind, start) >= 0:
+        if locate(data, words, ends, cells, inputs, self._base, self._definition, kind, start) >= 0:
             raise self._damaged()
         head, values, base = np.zeros((n, HEADER_WORDS), np.int64), np.full((n, cells), np.nan), self._nothing_yet(n)
-        times, ids, columns = extract(words, ends, kind, start, inputs, head, values, base)
+        times, ids, columns = extract(data, words, ends, kind, start, inputs, head, values, base)
         fresh, fresh_from, fresh_until = values, np.empty(n, np.int64), np.empty(n, np.int64)
         own_state, status, has_own = np.zeros(n, np.int8), np.empty(n, np.int8), np.zeros(n, np.bool_)
         if asked.any():

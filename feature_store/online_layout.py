@@ -13,8 +13,8 @@ One Redis hash holds every view of one entity key:
                      3, 4   valid_from, valid_until (microseconds; 2**63-1 is never)
                      5      watermark (microseconds)
                      6…     cells of the values (feature_store.row_values), float64, NaN is null
-    _hs:<view>     ours, its state: lifetime cells, then times, ids and each input of the n events a window may still
-                   need. Apart, because who takes a row as it is stored needs none of it, and it is ten times as long.
+    _hs:<view>     ours, its state (feature_store.state_layout): lifetime cells, and the events a window may still need.
+                   Apart, because who takes a row as it is stored needs none of it, and it is far longer.
 
 Feast ignores fields it did not ask for, so both kinds of reader see one row, written at once. Functions here take both
 our fields as one, the row before its state.
@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import mmh3
 import numpy as np
 
+from feature_store.state_layout import decode_state, encode_state
 from headrace.contracts.redis_keys import ROW_FIELD_PREFIX, STATE_FIELD_PREFIX
 from headrace.errors import IntegrityError
 
@@ -210,8 +211,7 @@ def encode_row(row: StoredRow) -> bytes:
     words = [head, row.definition, row.version, row.valid_from_us, row.valid_until_us, row.watermark_us]
     parts = [np.array(words, "<i8").tobytes(), row.values.astype("<f8").tobytes()]
     if row.times_us is not None and row.ids is not None and row.inputs is not None:
-        parts += [array.astype("<i8").tobytes() for array in (row.base, row.times_us, row.ids)]
-        parts += [column.astype("<i8").tobytes() for column in row.inputs]
+        parts.append(encode_state(row.times_us, row.ids, row.inputs, row.base))
     return b"".join(parts)
 
 
@@ -229,14 +229,11 @@ def decode_row(data: bytes) -> StoredRow:
             f"online row has format {layout}; this version reads {ROW_FORMAT}", hint="upgrade this process"
         )
     words = np.frombuffer(data, "<i8")
-    state = words[HEADER_WORDS + cells + base :]
-    events, rest = divmod(len(state), 2 + inputs)
-    if rest or len(words) < HEADER_WORDS + cells + base:
+    if len(words) < HEADER_WORDS + cells:
         raise IntegrityError(f"online row of {len(data)} bytes is cut off")
-    times, ids, columns = None, None, None
+    times, ids, columns, before = None, None, None, np.empty(0, np.int64)
     if not flags & WITHOUT_STATE:
-        times, ids = state[:events], state[events : 2 * events]
-        columns = state[2 * events :].reshape(inputs, events)
+        times, ids, columns, before = decode_state(data[8 * (HEADER_WORDS + cells) :], inputs, base)
     return StoredRow(
         definition=int(words[1]),
         version=int(words[2]),
@@ -244,7 +241,7 @@ def decode_row(data: bytes) -> StoredRow:
         valid_until_us=int(words[4]),
         watermark_us=int(words[5]),
         values=words[HEADER_WORDS : HEADER_WORDS + cells].view("<f8"),
-        base=words[HEADER_WORDS + cells : HEADER_WORDS + cells + base],
+        base=before,
         times_us=times,
         ids=ids,
         inputs=columns,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64
 from feature_store.online_layout import HEADER_WORDS, ROW_FORMAT, WITHOUT_STATE
+from feature_store.packing_kernels import read_size, unpack_state
 from feature_store.plan import NULL
 
 __all__ = ["MOVABLE", "STORED", "VALID_FROM", "VALID_UNTIL", "VERSION", "WATERMARK", "extract", "judge", "locate"]
@@ -28,7 +29,15 @@ _PRESENT, _NOT_FOUND, _EXPIRED, _STALE = range(4)
 
 @kernel
 def locate(
-    words: I64, ends: I64, cells: int, inputs: int, base: int, definition: int, kind: NDArray[np.int8], start: I64
+    data: NDArray[np.uint8],
+    words: I64,
+    ends: I64,
+    cells: int,
+    inputs: int,
+    base: int,
+    definition: int,
+    kind: NDArray[np.int8],
+    start: I64,
 ) -> int:
     """Tell the kinds of rows and where the events of each will lie; returns a damaged row's number, or -1."""
     low = 0
@@ -50,17 +59,16 @@ def locate(
                 state = size - HEADER_WORDS - cells
                 if (first >> 16) & 0xFFFF != cells or state < 0:
                     return row
-                if (first >> 8) & WITHOUT_STATE or (state == 0 and base > 0):  # or it was fetched without its state
+                if (first >> 8) & WITHOUT_STATE or state == 0:  # or it was fetched without its state
                     kind[row] = STORED
                     if state != 0:
                         return row
                 else:
                     kind[row] = MOVABLE
-                    state -= base
-                    events = state // (2 + inputs)
-                    if state < 0 or (first >> 32) & 0xFFFF != inputs or state % (2 + inputs) != 0:
+                    if (first >> 32) & 0xFFFF != inputs or (first >> 48) & 0xFFFF != base:
                         return row
-                    if (first >> 48) & 0xFFFF != base:
+                    claimed, events = read_size(data, words, high - 8 * state, inputs, base)
+                    if claimed != 8 * state:
                         return row
         start[row + 1] = start[row] + events
         low = high
@@ -69,6 +77,7 @@ def locate(
 
 @allocating_kernel
 def extract(
+    data: NDArray[np.uint8],
     words: I64,
     ends: I64,
     kind: NDArray[np.int8],
@@ -80,7 +89,9 @@ def extract(
 ) -> tuple[I64, I64, I64]:
     """Copy headers and values, and the events of all rows one after another."""
     total = start[-1]
-    times, ids, columns = np.empty(total, np.int64), np.empty(total, np.int64), np.empty((inputs, total), np.int64)
+    times, ids, columns = (
+        np.empty((1, total), np.int64), np.empty((1, total), np.int64), np.empty((inputs, total), np.int64),
+    )  # fmt: skip
     cells = values.shape[1]
     decimals = words.view(np.float64)
     low = 0
@@ -89,19 +100,11 @@ def extract(
             at = low // 8
             head[row] = words[at : at + HEADER_WORDS]
             values[row] = decimals[at + HEADER_WORDS : at + HEADER_WORDS + cells]
-            at += HEADER_WORDS + cells
             if kind[row] == MOVABLE:
-                for c in range(base.shape[1]):
-                    base[row, c] = words[at + c]
-                at += base.shape[1]
-            first, last = start[row], start[row + 1]
-            n = last - first
-            times[first:last] = words[at : at + n]
-            ids[first:last] = words[at + n : at + 2 * n]
-            for i in range(inputs):
-                columns[i, first:last] = words[at + (2 + i) * n : at + (3 + i) * n]
+                state = 8 * (at + HEADER_WORDS + cells)
+                unpack_state(data, words, state, start[row], row, base, times, ids, columns)
         low = ends[row]
-    return times, ids, columns
+    return times[0], ids[0], columns
 
 
 @allocating_kernel

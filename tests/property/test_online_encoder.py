@@ -6,6 +6,7 @@ import struct
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from feature_store.kernels import shape_of
 from feature_store.online_encoder import CHUNK_BYTES, CHUNK_ROWS, RowEncoder
@@ -51,6 +52,17 @@ INSTANT = st.integers(-(10**16), 10**16)
 
 
 @st.composite
+def times(draw: st.DrawFn, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """In order within each row, often of whole milliseconds or seconds from the first on."""
+    step = draw(st.sampled_from([1, 1_000, 1_000_000]))
+    rows = []
+    for n in np.diff(starts).tolist():
+        first, later = draw(INSTANT), draw(st.lists(st.integers(0, 10**10), min_size=n, max_size=n))
+        rows.append(np.array(sorted(first + step * after for after in later), np.int64))
+    return np.concatenate([*rows, np.empty(0, np.int64)])
+
+
+@st.composite
 def batches(draw: st.DrawFn, plan: ViewPlan) -> RowBatch:
     keys = draw(st.lists(st.text(max_size=9) if plan.has_text_keys else INT64, max_size=5, unique=True))
     sizes = [draw(st.integers(0, 3)) for _ in keys]
@@ -77,7 +89,7 @@ def batches(draw: st.DrawFn, plan: ViewPlan) -> RowBatch:
         values=values,
         has_state=has_state,
         state_start=starts,
-        state_t=np.array(draw(words), np.int64),
+        state_t=draw(times(starts)),
         state_id=np.array(draw(words), np.int64),
         state_inputs=np.array([draw(words) for _ in plan.inputs], np.int64).reshape(len(plan.inputs), m),
         state_base=np.array([[draw(INT64) for _ in range(base)] for _ in keys], np.int64).reshape(len(keys), base),
