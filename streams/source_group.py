@@ -186,6 +186,12 @@ class SourceGroup:
         """Begin to leave the group."""
         self._membership.leave()
 
+    def hand_over(self) -> None:
+        """Flush, and say that everything may be taken over; nothing is processed from now on."""
+        everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._places), term=0)
+        self._release(everything)
+        everything.done.wait(_COMMIT_S)
+
     def close(self) -> None:
         """Leave; what was not flushed is read again next time."""
         self._membership.close()

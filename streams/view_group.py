@@ -1,5 +1,6 @@
 """The view partitions of this worker: reads their keyed logs and runs a task for each view of each partition."""
 
+import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -10,6 +11,7 @@ from confluent_kafka import TopicPartition
 from feature_store.erased import ErasedSubjects, register_path
 from feature_store.offline_log import log_folder
 from feature_store.plan import ViewPlan, compile_view
+from feature_store.view_state import ViewState
 from headrace.config import Settings
 from headrace.contracts.streams import ViewProgress
 from headrace.contracts.topics import keyed_topic
@@ -73,7 +75,10 @@ class ViewGroup:
         self._erased = ErasedBatches(ErasedSubjects(register_path(settings, project.name)), project)
         self._plans: dict[str, list[ViewPlan]] = {}
         for view in project.views:
-            self._plans.setdefault(keyed_topic(project.name, view.entity).name, []).append(roomy(compile_view(view)))
+            plan = roomy(compile_view(view))
+            self._plans.setdefault(keyed_topic(project.name, view.entity).name, []).append(plan)
+            # What is compiled or loaded at first use is so before anybody waits for a partition.
+            ViewState.restore(plan, ViewState(plan).snapshot())
         self._tasks: dict[Place, list[ViewTask]] = {}
         self._new: set[Place] = set()
         self._due_s: dict[int, float] = {}
@@ -141,6 +146,12 @@ class ViewGroup:
             for task in tasks:
                 if task.unsaved:
                     self._save(place, task)
+
+    def hand_over(self) -> threading.Event:
+        """Save everything for whoever is next; gives what is set when they may begin. Nothing is applied from now on."""
+        everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._tasks), term=0)
+        self._release(everything)
+        return everything.done
 
     def leave(self) -> None:
         """Begin to leave the group."""

@@ -19,6 +19,7 @@ from streams.progress import Progress
 from streams.source_group import SourceGroup
 from streams.view_group import ViewGroup
 from streams.worker_lock import take_place
+from streams.worker_pool import run_pool
 
 __all__ = ["StreamWorker", "run", "stream_topics"]
 
@@ -28,6 +29,7 @@ _REPEAT_EVERY_S = 1.0
 """All progress is written this often: a worker that was fenced may have overwritten it before it knew."""
 _ASSIGNED_WITHIN_S = 10.0
 """What the group gives in this time is taken over before the first turn."""
+_HANDED_OVER_S = 30.0
 _BACKLOG = 10
 """Micro-batches taken in one turn while there is a backlog: a key that changes in each is written online once."""
 _LOG = get_logger(__name__)
@@ -40,6 +42,26 @@ def run(settings: Settings, project: Project) -> int:
         UnavailableError: the broker does not answer.
         RejectedError: files of this home are being changed.
     """
+    if settings.stream.workers < 1:
+        raise ConfigError(
+            f"stream.workers is {settings.stream.workers}", hint="give a whole number of processes, 1 or more"
+        )
+    stop = _stop_on_signals()
+    if settings.stream.workers == 1:
+        return _run_one(settings, project, stop)
+    ensure_topics(settings, stream_topics(project))
+    return run_pool(lambda: _run_one(settings, project, _stop_on_signals()), settings.stream.workers, stop)
+
+
+def _run_one(settings: Settings, project: Project, stop: threading.Event) -> int:
+    worker = StreamWorker(settings, project, stop=stop)
+    _LOG.info("stream started", project=project.name, views=len(project.views))
+    worker.run()
+    _LOG.info("stream stopped")
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
@@ -47,11 +69,7 @@ def run(settings: Settings, project: Project) -> int:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    worker = StreamWorker(settings, project, stop=stop)
-    _LOG.info("stream started", project=project.name, views=len(project.views))
-    worker.run()
-    _LOG.info("stream stopped")
-    return 0
+    return stop
 
 
 def stream_topics(project: Project) -> list[Topic | str]:
@@ -107,7 +125,10 @@ class StreamWorker:
             self._sources.flush()
             self._views.save()
             self._report(force=True)
+            done = self._views.hand_over()
             self._writing.wait()
+            self._sources.hand_over()
+            done.wait(_HANDED_OVER_S)
             self._place.mark_saved()
         except StoppedWaitingError:
             _LOG.warning("stopped while a server was away; what is not saved is read again")
