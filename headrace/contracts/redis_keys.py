@@ -6,6 +6,7 @@ __all__ = [
     "evidence_key",
     "model_key",
     "progress_key",
+    "reach_key",
     "rollout_key",
     "rows_key",
     "sources_key",
@@ -22,9 +23,14 @@ def progress_key(project: str) -> str:
     return f"headrace:progress:{project}"
 
 
+def reach_key(project: str) -> str:
+    """Hash: field ``<topic>:<partition>`` -> JSON of streams.reach.Reach; stream workers keep in step by it."""
+    return f"headrace:reach:{project}"
+
+
 def rows_key(project: str) -> str:
-    """String: run id of the server that holds every row the stream has written; written by streams."""
-    return f"headrace:rows:{project}"
+    """Hash: field ``<keyed topic>:<partition>`` -> run id of the server that holds its rows; by streams."""
+    return f"headrace:rows-of:{project}"
 
 
 def sources_key(project: str) -> str:
