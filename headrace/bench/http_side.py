@@ -50,7 +50,8 @@ def _feast(task: dict[str, Any]) -> None:
         no_access_log=True,
         workers=1,
         worker_connections=1_000,
-        max_requests=10**9,  # its default restarts the worker after a thousand requests, which costs it most of its rate
+        max_requests=10
+        ** 9,  # its default restarts the worker after a thousand requests, which costs it most of its rate
         max_requests_jitter=0,
         keep_alive_timeout=30,
         registry_ttl_sec=600,
