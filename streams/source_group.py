@@ -21,6 +21,7 @@ from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import MessageReader, Place
 from streams.native_reader import NativeReader
 from streams.reach import ReachBoard
+from streams.silence import TELL_EVERY_S
 from streams.source_commit import SourceCommit
 from streams.source_owner import SourceOwner
 from streams.source_task import SourceTask
@@ -102,7 +103,7 @@ class SourceGroup:
         self._idle: IdleWatch[Place] = IdleWatch((), now_s=now_s)
         self._schedule = _Schedule(every_s=settings.stream.snapshot_every_s, flushed_s=now_s)
         self._unreported = False
-        self._said_s = 0.0
+        self._said_s = self._passed_s = 0.0
         self._board = ReachBoard(settings.redis.url, project.name)
         self._membership = Membership(settings, group, list(self._by_topic), name=name)
         self._owner = SourceOwner(self._membership, bootstrap, now_us)
@@ -138,6 +139,10 @@ class SourceGroup:
         for batch in batches:
             self._by_topic[batch.topic].process(batch)
         self._rest(now_s)
+        if now_s - self._passed_s >= TELL_EVERY_S:
+            self._passed_s = now_s
+            for task in self._tasks:
+                task.pass_time(self._now_us())
         max_rows = self._settings.stream.flush_rows
         if self._schedule.is_due(self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s):
             self._flush()

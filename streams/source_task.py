@@ -26,6 +26,7 @@ from streams.lateness import EVENT, NO_TIME_US, TICK, mark_late
 from streams.message_check import Refused, check_time_bounds
 from streams.routes import Route, no_rows
 from streams.segment_buffer import SegmentBuffer, SourceRows
+from streams.silence import time_in_silence
 from streams.source_commit import SourceCommit, copy_of
 
 __all__ = ["SourceTask"]
@@ -82,6 +83,8 @@ class SourceTask:
         self._newest_us = np.full(partitions, NO_TIME_US, dtype=np.int64)
         self._announced_us: dict[int, int] = {}
         self._idle: set[int] = set()
+        self._silent_since_us: dict[int, int] = {}
+        """Idle partition of a stream -> wall clock when it was told so."""
         self._held: dict[int, int] = {}
         """Partition -> offset of the newest tick that asked for a flush, until that is committed."""
         self._durable: dict[int, SourceCommit] = {}
@@ -100,6 +103,7 @@ class SourceTask:
             self._state[number], self._durable[number] = start, copy_of(start)
             self._newest_us[number] = self._announced_us[number] = start.newest_us
             self._idle.discard(number)
+            self._silent_since_us.pop(number, None)
             self._held.pop(number, None)
 
     def close(self, partitions: Iterable[int]) -> None:
@@ -107,6 +111,7 @@ class SourceTask:
         gone = set(partitions) & self._state.keys()
         self._buffer.forget(gone)
         self._idle -= gone
+        self._silent_since_us = {n: since for n, since in self._silent_since_us.items() if n not in gone}
         for number in gone:
             del self._begun[number], self._state[number], self._durable[number], self._announced_us[number]
             self._held.pop(number, None)
@@ -167,12 +172,31 @@ class SourceTask:
     def set_idle(self, partitions: Iterable[int], *, idle: bool) -> None:
         """Tell the keyed logs that partitions have become idle, or are no longer."""
         changed = sorted(set(partitions))
+        for number in changed:
+            self._silent_since_us.pop(number, None)
         if idle:
             self._idle.update(changed)
         else:
             self._idle.difference_update(changed)
         if changed:
             self.announce(changed)
+
+    def pass_time(self, now_us: int) -> None:
+        """Carry the event time of idle partitions on by the wall clock (streams.silence), so that rows still change.
+
+        Lateness is decided by events and ticks alone: it must be the same when the messages are read again.
+        """
+        if self._time is None:
+            return
+        moved = []
+        for number in sorted(self._idle - self._held.keys()):
+            since_us = self._silent_since_us.setdefault(number, now_us)
+            reached_us = time_in_silence(self._state[number].newest_us, since_us, now_us)
+            if reached_us is not None and reached_us > self._announced_us[number]:
+                self._announced_us[number] = reached_us
+                moved.append(number)
+        if moved:
+            self.announce(moved)
 
     def announce(self, partitions: Iterable[int] | None = None) -> None:
         """Send marks of these partitions (all when not given) without rows."""
@@ -298,7 +322,7 @@ class SourceTask:
         state = self._state[partition]
         if partition not in self._held:
             # A tick that asks for a flush is told on only when the flush is done.
-            self._announced_us[partition] = state.newest_us
+            self._announced_us[partition] = max(self._announced_us[partition], state.newest_us)
         return SourceMark(
             partition=partition,
             offset=state.offset - 1,
