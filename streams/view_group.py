@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any
 
 from confluent_kafka import TopicPartition
 
@@ -20,13 +19,14 @@ from headrace.kafka_clients import consumer, take, watermarks
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
 from headrace.spec.project import Project
-from streams.dead_letters import DeadLetter, DeadLetters, read_originals
+from streams.dead_letters import DeadLetters
 from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
+from streams.late_letters import LateLetters
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
 from streams.view_owner import OpenedViews, ViewOwner
-from streams.view_task import OnlineRows, TooLate, ViewTask
+from streams.view_task import OnlineRows, ViewTask
 
 __all__ = ["ViewGroup", "roomy"]
 
@@ -71,7 +71,7 @@ class ViewGroup:
         group = f"headrace.{project.name}.views"
         self._consumer = consumer(settings, group, config={"auto.offset.reset": "error"})
         self._letters = Sender(settings)
-        self._dead_letters = DeadLetters(self._letters)
+        self._late = LateLetters(settings, DeadLetters(self._letters))
         self._erased = ErasedBatches(ErasedSubjects(register_path(settings, project.name)), project)
         self._plans: dict[str, list[ViewPlan]] = {}
         for view in project.views:
@@ -108,7 +108,7 @@ class ViewGroup:
         rows, touched = self._read(wait_s)
         for place in touched:
             for task in self._tasks[place]:
-                self._refuse(task.step(log=self._log))
+                self._late.send(task.step(log=self._log))
                 self._dirty[id(task)] = True
         self._save_due()
         return rows
@@ -138,7 +138,7 @@ class ViewGroup:
         for place in places:
             for task in self._tasks.get(place, ()):
                 task.write_again()
-                self._refuse(task.step(log=self._log))
+                self._late.send(task.step(log=self._log))
 
     def save(self) -> None:
         """Make everything durable, once what was given to the online store is written."""
@@ -148,7 +148,7 @@ class ViewGroup:
                     self._save(place, task)
 
     def hand_over(self) -> threading.Event:
-        """Save everything for whoever is next; gives what is set when they may begin. Nothing is applied from now on."""
+        """Save everything for whoever is next; gives what is set when they may begin. Nothing is applied after it."""
         everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._tasks), term=0)
         self._release(everything)
         return everything.done
@@ -284,27 +284,6 @@ class ViewGroup:
                     self._due_s[id(task)] = now_s + self._settings.stream.snapshot_every_s
                     if task.unsaved:
                         self._save(place, task)
-
-    def _refuse(self, too_late: list[TooLate]) -> None:
-        if not too_late:
-            return
-        topic = too_late[0].topic
-        wanted = {(event.partition, event.offset) for event in too_late}
-        originals: dict[tuple[int, int], Any] = read_originals(self._settings, topic, wanted)
-        # Once a message, however many of its events are too late.
-        for event in {(event.partition, event.offset): event for event in too_late}.values():
-            key, value = originals.get((event.partition, event.offset), (None, None))
-            self._dead_letters.send(
-                DeadLetter(
-                    topic=event.topic,
-                    partition=event.partition,
-                    offset=event.offset,
-                    reason="late",
-                    detail=event.detail,
-                    key=key,
-                    value=value,
-                )
-            )
 
 
 def roomy(plan: ViewPlan) -> ViewPlan:
