@@ -90,6 +90,9 @@ class StreamSettings:
     """Wall-clock seconds between two state snapshots."""
     flush_rows: int = 100_000
     """Rows of one offline Parquet file, unless a snapshot closes it earlier."""
+    state_url: str = ""
+    """Where state snapshots lie: a path, or an address of fsspec such as ``s3://bucket/state``; empty:
+    ``<home>/data/state``. Its credentials come from the environment, as its own library reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

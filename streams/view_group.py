@@ -22,6 +22,7 @@ from headrace.spec.project import Project
 from streams.dead_letters import DeadLetter, DeadLetters, read_originals
 from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
+from streams.snapshot_places import snapshot_store
 from streams.view_task import OnlineRows, TooLate, ViewTask
 
 __all__ = ["ViewGroup", "roomy"]
@@ -125,11 +126,10 @@ class ViewGroup:
         settings, plan = self._settings, roomy(compile_view(view))
         topic = keyed_topic(project.name, view.entity).name
         for partition in range(partition_counts(settings, [topic])[topic]):
-            state = settings.state_dir / project.name / "views" / view.name / plan.version / f"partition={partition}"
             task = ViewTask(
                 plan,
                 partition,
-                state_dir=state,
+                snapshots=snapshot_store(settings, project.name, view.name, plan.version, partition),
                 log_dir=log_folder(settings.offline_dir, project.name, "features", view.name, partition),
                 online=online,
                 now_us=now_us,

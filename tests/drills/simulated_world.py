@@ -32,6 +32,7 @@ from streams.keyed_log import decode_batch
 from streams.payloads import Payloads
 from streams.routes import event_routes, label_routes
 from streams.segment_buffer import SegmentBuffer
+from streams.snapshot_places import snapshot_store
 from streams.source_commit import SourceCommit
 from streams.source_task import SourceTask
 from streams.view_group import roomy
@@ -260,7 +261,7 @@ class Process:
         task = ViewTask(
             plan,
             number,
-            state_dir=settings.state_dir / project.name / "views" / view.name / f"partition={number}",
+            snapshots=snapshot_store(settings, project.name, view.name, plan.version, number),
             log_dir=log_folder(settings.offline_dir, project.name, "features", view.name, number),
             online=self.online,
             now_us=self._now_us,

@@ -49,11 +49,12 @@ def run(folder: Path, project: Project, traffic: Traffic, seed: int, *, mortal: 
 
 
 def _damage_a_snapshot(folder: Path, rng: np.random.Generator) -> None:
-    """A torn page in the newest snapshot of some task that has an older one to go back to."""
+    """A torn page in any file of some task that has a whole state to go back to."""
     tasks = sorted({path.parent for path in folder.rglob("*.snapshot")})
-    twice = [files for task in tasks if len(files := sorted(task.glob("*.snapshot"))) > 1]
+    twice = [task for task in tasks if len(list(task.glob("*.snapshot"))) > 1]
     if twice:
-        path = twice[int(rng.integers(len(twice)))][-1]
+        files = sorted(twice[int(rng.integers(len(twice)))].glob("*.[sd]*"))
+        path = files[int(rng.integers(len(files)))]
         data = bytearray(path.read_bytes())
         data[int(rng.integers(len(data)))] ^= 0xFF
         path.write_bytes(bytes(data))
