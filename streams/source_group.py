@@ -168,6 +168,10 @@ class SourceGroup:
         self._schedule.wanted_s = None
         self._unreported = True
 
+    def report_again(self) -> None:
+        """Let :meth:`progress` say how far each partition is, moved or not; who keeps the reports has lost some."""
+        self._unreported = True
+
     def progress(self) -> list[SourceProgress]:
         """How far each partition is, as committed; empty when nothing was since the last call."""
         if not self._unreported:

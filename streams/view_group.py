@@ -109,6 +109,7 @@ class ViewGroup:
         for tasks in self._tasks.values():
             for task in tasks:
                 task.write_again()
+                self._dirty[id(task)] = True
                 self._refuse(task.step(log=self._log))
 
     def save(self) -> None:

@@ -141,6 +141,7 @@ class StreamWorker:
         if self._guard.has_lost:
             self._guard.heal()
             self._views.write_again()
+            self._sources.report_again()
             self._writing.do(self._guard.mark)
 
     def _report(self, *, force: bool) -> None:
