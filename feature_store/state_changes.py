@@ -20,7 +20,8 @@ class StateChanges:
     def __init__(self, size: int) -> None:
         self.touched: NDArray[np.bool_] = np.zeros(size, dtype=np.bool_)
         self.newest_us: I64 = np.full(size, NULL, dtype=np.int64)
-        """(K,) time of the newest event when the slot was last taken; NULL: it had none, or was another key's."""
+        """(K,) time of the newest event when the slot was last taken; NULL: it had none. Of a slot that was freed since
+        it lies behind the retention, before any event of the next key."""
         self.labels_since_us = NEVER_US
         """Waiting labels of this instant and later may be new."""
         self.labels_dropped_us = NULL
@@ -42,10 +43,6 @@ class StateChanges:
     def touch(self, slots: I64) -> None:
         """These may have changed."""
         self.touched[slots] = True
-
-    def free(self, slots: I64) -> None:
-        """These belong to no key any more; the next one has nothing in common with the last."""
-        self.newest_us[slots] = NULL
 
     def note_labels(self, since_us: int) -> None:
         """Labels were put among those that wait, as of ``since_us``."""

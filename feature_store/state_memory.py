@@ -149,7 +149,6 @@ class StateMemory:
         self.changes.touch(np.flatnonzero((self.slots.meta[: self.used, [CAP, COUNT]] != blocks).any(axis=1)))
         if self.slots.counters[FREE] == before:
             return
-        self.changes.free(np.flatnonzero(~live))
         if self._plan.has_text_keys:
             self._text_slots = {key: slot for key, slot in self._text_slots.items() if live[slot]}
         else:

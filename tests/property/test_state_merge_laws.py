@@ -89,6 +89,23 @@ def test_many_keys_come_grow_and_go() -> None:
     assert_same(without_slots(merge(pieces)), state.snapshot())
 
 
+def test_labels_that_wait_too_long_go() -> None:
+    rng = np.random.default_rng(6)
+    plan = compile_view(_view(labelled=True))
+    state, pieces, most = ViewState(plan), [], 0
+    for turn in range(40):
+        state.label(rng.integers(0, 10_000, 30), rng.integers(0, 2, 30))
+        state.advance(turn * 4_000_000)
+        state.drain(log=False)
+        if turn % 2:
+            pieces.append(state.take_changes())
+            most = max(most, len(pieces[-1]["pending_id"]))
+            assert_same(without_slots(merge(pieces)), state.snapshot())
+
+    assert most <= 60 < len(state.snapshot()["pending_id"]), "pieces hold new labels only"
+    assert len(state.snapshot()["pending_id"]) < 40 * 30 / 2, "old ones have gone"
+
+
 def test_changes_without_what_they_change_are_refused() -> None:
     plan = compile_view(_view())
     state = ViewState(plan)
@@ -102,8 +119,11 @@ def test_changes_without_what_they_change_are_refused() -> None:
         merge([changes])
 
 
-def _view() -> hr.FeatureView:
+def _view(*, labelled: bool = False) -> hr.FeatureView:
     stream = hr.EventStream(
         "events", key="key", time="at", id="id", schema={"key": hr.Int64, "size": hr.Int64}, lateness="20s"
     )
-    return hr.FeatureView("view", entity="key", source=stream, features=hr.sum("size").over("60s"))
+    if not labelled:
+        return hr.FeatureView("view", entity="key", source=stream, features=hr.sum("size").over("60s"))
+    labels = hr.LabelStream("labels", of=stream, value="bad", delay="9s")
+    return hr.FeatureView("view", entity="key", source=stream.with_label(labels), features=hr.mean("bad").over("60s"))
