@@ -1,6 +1,7 @@
 """Snapshots in a bucket, through fsspec: ``s3://``, ``gs://``, ``abfs://`` and whatever else it knows."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from headrace.errors import ConfigError, UnavailableError
@@ -25,24 +26,19 @@ class ObjectStore:
 
     def names(self) -> list[str]:
         """Names of the objects."""
-        # What another process wrote must be seen; fsspec remembers listings.
-        self._files.invalidate_cache(self._root)
-        try:
-            found = self._files.ls(self._root, detail=False)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise self._away(error) from error
+        with self._asked():
+            # What another process wrote must be seen; fsspec remembers listings.
+            self._files.invalidate_cache(self._root)
+            try:
+                found = self._files.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return []
         return [str(path).rpartition("/")[2] for path in found]
 
     def read(self, name: str) -> bytearray:
         """The bytes of an object."""
-        try:
+        with self._asked():
             return bytearray(self._files.cat_file(f"{self._root}/{name}"))
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise self._away(error) from error
 
     def write(self, name: str, parts: Sequence[memoryview]) -> None:
         """Upload an object; one that is not finished is never seen.
@@ -50,21 +46,15 @@ class ObjectStore:
         Raises:
             UnavailableError: the store does not answer or refuses.
         """
-        try:
+        with self._asked():
             # A folder is made where folders exist (memory://, sftp://); elsewhere this does nothing.
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(f"{self._root}/{name}", b"".join(parts))
-        except OSError as error:
-            raise self._away(error) from error
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
-        try:
+        with self._asked(), contextlib.suppress(FileNotFoundError):
             self._files.rm_file(f"{self._root}/{name}")
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise self._away(error) from error
 
     def tidy(self) -> None:
         """Uploads that did not end are the store's own to expire; nobody can read them."""
@@ -73,11 +63,18 @@ class ObjectStore:
         """The address of an object."""
         return f"{self._url}/{name}"
 
-    def _away(self, error: OSError) -> UnavailableError:
-        return UnavailableError(
-            f"the state store {self._url} does not answer: {error}",
-            hint="check stream.state_url and the credentials its fsspec filesystem reads",
-        )
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Whatever a filesystem's own library raises, the store did not serve; absence is an answer."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise UnavailableError(
+                f"the state store {self._url} does not serve: {error}",
+                hint="check stream.state_url and the credentials its fsspec filesystem reads",
+            ) from error
 
 
 def folders_below(url: str) -> list[str]:

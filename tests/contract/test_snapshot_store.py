@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.errors import UnavailableError
 from streams.object_store import ObjectStore
 from streams.snapshot_store import FolderStore, SnapshotStore
 
@@ -49,3 +50,11 @@ def test_a_file_that_was_not_finished_is_no_file(tmp_path: Path) -> None:
     assert store.names() == ["one"]
     store.tidy()
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_store_that_refuses_is_away_and_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_bytes(b"")
+    store = ObjectStore(f"local://{tmp_path}/a file/no folder")
+
+    with pytest.raises(UnavailableError, match=r"the state store .* does not serve"):
+        store.write("one", [memoryview(b"1")])
