@@ -24,7 +24,7 @@ endif
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt types unit proof chaos fuzz bench up down lock
+.PHONY: help setup demo test lint fmt types unit proof chaos drills fuzz bench up down lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,10 @@ fuzz: setup ## throw a million hostile messages at the decoders; INPUTS=n throws
 	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000)
 
 chaos: setup ## let the stream die at random operations; SCHEDULES=1000 of them, SEED=1 the first
-	HEADRACE_CHAOS_SCHEDULES=$(or $(SCHEDULES),1000) HEADRACE_CHAOS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout 7200 tests/drills
+	HEADRACE_CHAOS_SCHEDULES=$(or $(SCHEDULES),1000) HEADRACE_CHAOS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout 7200 tests/drills/test_crashes.py
+
+drills: setup ## kill real servers and workers in random order; SCHEDULES=20 of them, SEED=1 the first (about 4 minutes)
+	HEADRACE_DRILL_SCHEDULES=$(or $(SCHEDULES),20) HEADRACE_DRILL_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout 7200 tests/drills/test_real_servers.py
 
 fmt: setup ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix .

@@ -217,11 +217,14 @@ def copy_events(arena: I64, first: int, start: int, end: int, seen: I64, t: I64,
 
 
 @kernel
-def write_state(due: I64, shape: Shape, slots: Slots, arena: I64, starts: I64, t: I64, ids: I64, inputs: I64) -> None:
-    """All events of each slot, as columns."""
+def write_state(
+    due: I64, skip: I64, shape: Shape, slots: Slots, arena: I64, starts: I64, t: I64, ids: I64, inputs: I64
+) -> None:
+    """The events of each slot but for the first ``skip`` of it, as columns."""
     meta, seen = slots.meta, shape.seen
     for row in range(due.size):
-        copy_events(arena, meta[due[row], START], starts[row], starts[row + 1], seen, t, ids, inputs)
+        first = meta[due[row], START] + skip[row]
+        copy_events(arena, first, starts[row], starts[row + 1], seen, t, ids, inputs)
 
 
 @kernel

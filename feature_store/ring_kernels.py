@@ -85,7 +85,8 @@ def insert(
 
     ``inputs`` takes the labels that waited. ``outcome``: 0 applied, 1 duplicate, 2 older than what is kept.
     """
-    meta, next_change, counters, seen = slots.meta, slots.next_change, slots.counters, shape.seen
+    meta, next_change, reworked = slots.meta, slots.next_change, slots.reworked
+    counters, seen = slots.counters, shape.seen
     features, folds = shape.features, shape.folds
     oldest, floor = watermark_us - retention_us, watermark_us - lateness_us
     labels_wait = label_input >= 0 and counters[PENDING] > 0
@@ -113,6 +114,7 @@ def insert(
             put(arena, end, t, event_id, inputs, e, seen, features, folds)
         else:
             put_between(arena, first, end, t, event_id, inputs, e, seen, features, folds)
+            reworked[slot] = min(reworked[slot], t)
         meta[slot, COUNT] += 1
         touch(slot, max(t, floor), watermark_us, meta, next_change)
     return times.size
@@ -173,7 +175,7 @@ def set_labels(
 
     ``pending`` must have room.
     """
-    meta, next_change, counters = slots.meta, slots.next_change, slots.counters
+    meta, next_change, reworked, counters = slots.meta, slots.next_change, slots.reworked, slots.counters
     pending_id, pending_value, pending_at = pending.id, pending.value, pending.at
     features, folds = shape.features, shape.folds
     total, seen = SUMS + label_input, shape.seen[label_input]
@@ -203,6 +205,7 @@ def set_labels(
             for k in range(position, end):
                 refold(arena, k, features, folds)
         changed += 1
+        reworked[slot] = min(reworked[slot], t)
         touch(slot, max(t + label_enter_us, watermark_us - lateness_us), watermark_us, meta, next_change)
     return changed
 

@@ -45,6 +45,8 @@ class Slots(NamedTuple):
     CHANGED: valid_from of the newest row. Of a free slot BASE is the next free one."""
     next_change: I64
     """(K,) instant the row expires; NULL: touched, its row must be written anew."""
+    reworked: I64
+    """(K,) earliest time of an event that was put between others, or got a label, since changes were last taken."""
     table: NDArray[np.int32]
     """Open addressing from key to slot, -1 empty; unused with text keys."""
     counters: I64
@@ -63,6 +65,7 @@ def empty_slots() -> Slots:
     return Slots(
         meta=np.zeros((64, 8), dtype=np.int64),
         next_change=np.full(64, NEVER_US, dtype=np.int64),
+        reworked=np.full(64, NEVER_US, dtype=np.int64),
         table=np.full(128, -1, dtype=np.int32),
         counters=np.array([0, -1, 0, 0, 0], dtype=np.int64),
     )

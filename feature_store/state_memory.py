@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store import ring_kernels, table_kernels
+from feature_store import change_kernels, ring_kernels, table_kernels
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NEVER_US, ViewPlan
@@ -22,6 +22,7 @@ from feature_store.state_arrays import (
     empty_slots,
     power_of_two,
 )
+from feature_store.state_changes import StateChanges
 
 __all__ = ["StateMemory"]
 
@@ -37,6 +38,7 @@ class StateMemory:
         self.pending = empty_pending(64)
         self.peaks = np.zeros(len(plan.inputs), dtype=np.int64)
         """(I,) largest magnitude of each input there ever was."""
+        self.changes = StateChanges(len(self.slots.meta))
         self.texts: list[str] = []
         """Key of each slot, when keys are texts."""
         self._text_slots: dict[str, int] = {}
@@ -54,13 +56,24 @@ class StateMemory:
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""
-        return sum(array.nbytes for array in (*self.slots, *self.pending, self.arena, self.known))
+        arrays = (*self.slots, *self.pending, self.arena, self.known)
+        return sum(array.nbytes for array in arrays) + self.changes.nbytes
 
     def held(self) -> I64:
         """Slots that later answers depend on: those with events, and with what a lifetime added up."""
-        meta = self.slots.meta[: self.used]
-        held = meta[:, CAP] > 0 if self._plan.view.has_lifetime else meta[:, COUNT] > 0
-        return np.flatnonzero(held).astype(np.int64)
+        return np.flatnonzero(self.holds(slice(self.used))).astype(np.int64, copy=False)
+
+    def holds(self, slots: I64 | slice) -> NDArray[np.bool_]:
+        """Which slots are among :meth:`held`."""
+        held: NDArray[np.bool_] = self.slots.meta[slots, CAP if self._plan.view.has_lifetime else COUNT] > 0
+        return held
+
+    def mark_taken(self, slots: I64) -> None:
+        """These slots, and all else that was noted as changed, are in a snapshot now."""
+        newest_us = np.empty(len(slots), dtype=np.int64)
+        change_kernels.newest_events(slots, self.slots, self.arena, newest_us)
+        self.slots.reworked[slots] = NEVER_US
+        self.changes.taken(slots, newest_us)
 
     def slots_of(self, keys: NDArray[np.generic]) -> NDArray[np.int32]:
         """Slot of each key, made for new ones; :meth:`reserve` comes first."""
@@ -96,7 +109,10 @@ class StateMemory:
             meta[: self.used] = slots.meta[: self.used]
             next_change = np.full(size, NEVER_US, dtype=np.int64)
             next_change[: self.used] = slots.next_change[: self.used]
-            self.slots = slots = slots._replace(meta=meta, next_change=next_change)
+            reworked = np.full(size, NEVER_US, dtype=np.int64)
+            reworked[: self.used] = slots.reworked[: self.used]
+            self.slots = slots = slots._replace(meta=meta, next_change=next_change, reworked=reworked)
+            self.changes.grow(size)
         if 2 * needed > len(slots.table):
             self._rebuild_keys(slots.meta[: self.used, CAP] != GONE, power_of_two(2 * needed))
         if 2 * (int(slots.counters[IDS]) + n) > len(self.known):
@@ -113,6 +129,7 @@ class StateMemory:
             table = empty_pending(power_of_two(4 * waiting + 2 * n))
             counters[PENDING] = table_kernels.rebuild_pending(self.pending, table, oldest_us)
             self.pending = table
+            self.changes.drop_labels(oldest_us)
 
     def grow_arena(self) -> None:
         """Pack the blocks into an arena of at least twice their size."""
@@ -125,9 +142,11 @@ class StateMemory:
     def forget_idle(self, watermark_us: int) -> None:
         """Drop old events of keys that nothing has touched, and keys left without any."""
         before = self.slots.counters[FREE]
+        blocks = self.slots.meta[: self.used, [CAP, COUNT]]
         live = ring_kernels.evict_idle(
             self.slots, self.arena, watermark_us, self._plan.retention_us, self._plan.view.has_lifetime
         )
+        self.changes.touch(np.flatnonzero((self.slots.meta[: self.used, [CAP, COUNT]] != blocks).any(axis=1)))
         if self.slots.counters[FREE] == before:
             return
         if self._plan.has_text_keys:
@@ -142,7 +161,7 @@ class StateMemory:
         self.slots.meta[: len(keys), COUNT] = counts
         self.slots.meta[: len(keys), CAP] = 1
         self.arena = empty_arena(self._plan, 2 * int(ring_kernels.room_needed(self.slots)) + 1024)
-        self.known = empty_ids(power_of_two(4 * len(t)))
+        self.known = empty_ids(power_of_two(2 * len(t)))  # filling it is half the time of a restart
         shape = shape_of(self._plan)
         ring_kernels.load(counts, t, ids, inputs, base, shape, self.slots, self.arena, self.known)
 

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from feature_store import drain_kernels, table_kernels
 from feature_store.kernel_cache import plain
-from feature_store.kernels import shape_of
-from feature_store.plan import NEVER_US, ViewPlan
+from feature_store.kernels import I64, shape_of
+from feature_store.plan import NEVER_US, NULL, ViewPlan
 from feature_store.state_arrays import (
     CHANGED,
     COUNT,
@@ -21,7 +21,7 @@ from feature_store.state_arrays import (
 from feature_store.state_memory import StateMemory
 from headrace.errors import IntegrityError
 
-__all__ = ["FORMAT", "pack", "unpack"]
+__all__ = ["FORMAT", "pack", "pack_slots", "unpack"]
 
 FORMAT = 2
 """Version of the dictionary; a reader refuses others."""
@@ -30,18 +30,26 @@ _COLUMNS = (("dirty", DIRTY), ("emitted", EMITTED), ("changed", CHANGED))
 
 def pack(plan: ViewPlan, memory: StateMemory) -> dict[str, NDArray[np.generic]]:
     """Arrays of a state: everything that later answers depend on, and nothing else."""
+    held = memory.held()
+    return pack_slots(plan, memory, held, np.zeros(len(held), dtype=np.int64))
+
+
+def pack_slots(
+    plan: ViewPlan, memory: StateMemory, held: I64, skip: I64, *, labels_since_us: int = NULL
+) -> dict[str, NDArray[np.generic]]:
+    """Arrays of some slots, without the first ``skip`` events of each, and of labels that wait since an instant."""
     meta, pending = memory.slots.meta, memory.pending
     shape = shape_of(plan)
-    held = memory.held()
     starts = np.zeros(len(held) + 1, dtype=np.int64)
-    np.cumsum(meta[held, COUNT], out=starts[1:])
+    np.cumsum(meta[held, COUNT] - skip, out=starts[1:])
     size = int(starts[-1])
     t, ids = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
     inputs = np.empty((len(plan.inputs), size), dtype=np.int64)
-    drain_kernels.write_state(held, shape, memory.slots, memory.arena, starts, t, ids, inputs)
+    drain_kernels.write_state(held, skip, shape, memory.slots, memory.arena, starts, t, ids, inputs)
     base = np.empty((len(held), shape.width - shape.base), dtype=np.int64)
     drain_kernels.write_base(held, shape, memory.slots, memory.arena, base)
-    waiting = pending.at != NEVER_US
+    waiting = np.flatnonzero((pending.at != NEVER_US) & (pending.at >= labels_since_us))
+    waiting = waiting[np.argsort(pending.id[waiting])]
     arrays: dict[str, NDArray[np.generic]] = {
         "format": np.array([FORMAT], dtype=np.int64),
         "plan_version": np.frombuffer(plan.version.encode(), dtype=np.uint8),
@@ -86,13 +94,14 @@ def unpack(plan: ViewPlan, arrays: dict[str, NDArray[np.generic]]) -> StateMemor
     names = ("count", "event_t", "event_id", "event_inputs", "base")
     memory.load(_texts(arrays) if plan.has_text_keys else arrays["keys"], *(plain(arrays[name]) for name in names))
     n = memory.used
-    memory.peaks = plain(arrays["peaks"])
+    memory.peaks = plain(arrays["peaks"]).copy()
     memory.slots.next_change[:n] = plain(arrays["next_change"])
     for name, column in _COLUMNS:
         memory.slots.meta[:n, column] = plain(arrays[name])
     waiting = PendingLabels(*(plain(arrays[f"pending_{name}"]) for name in PendingLabels._fields))
     memory.pending = empty_pending(power_of_two(4 * len(waiting.id)))
     memory.slots.counters[PENDING] = table_kernels.rebuild_pending(waiting, memory.pending, -(2**63))
+    memory.mark_taken(np.arange(n, dtype=np.int64))
     return memory
 
 

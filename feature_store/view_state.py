@@ -19,6 +19,7 @@ from feature_store.kernels import I64, shape_of
 from feature_store.plan import NULL, ViewPlan
 from feature_store.rows import RowBatch
 from feature_store.state_memory import StateMemory
+from feature_store.view_changes import pack_changes
 from feature_store.view_snapshot import pack, unpack
 from feature_store.window_kernels import raise_peaks
 
@@ -138,6 +139,7 @@ class ViewState:
         memory = self._memory
         since_us = max(self.watermark_us, arrived_us)
         memory.reserve_pending(len(ids), self.watermark_us - self.plan.lateness_us)
+        memory.changes.note_labels(since_us)
         return int(
             ring_kernels.set_labels(
                 plain(ids),
@@ -162,6 +164,7 @@ class ViewState:
             # Labels that came before any event time was known start to wait now.
             waiting = self._memory.pending.at
             waiting[waiting == BEGINNING_US] = watermark_us
+            self._memory.changes.note_labels(watermark_us)
         self.watermark_us = max(self.watermark_us, watermark_us)
 
     def touch_all(self) -> None:
@@ -176,6 +179,7 @@ class ViewState:
         """
         slots, arena, peaks, shape = self._memory.slots, self._memory.arena, self._memory.peaks, self._shape
         due = drain_kernels.due_slots(slots, self.watermark_us)
+        self._memory.changes.touch(due)
         keys = self._memory.keys_of(due)
         logged = self._drain_log(due, keys) if log else None
         n = len(due)
@@ -222,8 +226,18 @@ class ViewState:
 
     def snapshot(self) -> dict[str, NDArray[np.generic]]:
         """The state as plain arrays; :meth:`restore` continues from it as if nothing had happened."""
-        own = [self.watermark_us, self._swept_us, self.events, self.duplicates, self.too_late]
-        return {**pack(self.plan, self._memory), "counters": np.array(own, dtype=np.int64)}
+        return {**pack(self.plan, self._memory), "counters": self._counters()}
+
+    def take_changes(self) -> dict[str, NDArray[np.generic]]:
+        """What became of the state since this was called last, it was restored or began, as plain arrays.
+
+        :func:`feature_store.state_merge.merge` makes a state of them and of those before.
+        """
+        return {**pack_changes(self.plan, self._memory), "counters": self._counters()}
+
+    def slots_held(self) -> I64:
+        """Slots of the keys of :meth:`snapshot`, in their order: what later changes call the keys."""
+        return self._memory.held()
 
     @classmethod
     def restore(cls, plan: ViewPlan, arrays: dict[str, NDArray[np.generic]]) -> "ViewState":
@@ -237,6 +251,10 @@ class ViewState:
         own = plain(arrays["counters"]).tolist()
         state.watermark_us, state._swept_us, state.events, state.duplicates, state.too_late = own
         return state
+
+    def _counters(self) -> I64:
+        own = [self.watermark_us, self._swept_us, self.events, self.duplicates, self.too_late]
+        return np.array(own, dtype=np.int64)
 
     def _drain_log(self, due: I64, keys: NDArray[np.generic]) -> RowBatch:
         slots, arena, shape = self._memory.slots, self._memory.arena, self._shape

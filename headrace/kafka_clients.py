@@ -6,6 +6,7 @@ Every client reads the optional ``settings.kafka.client_config`` file (TLS, SASL
 lines a second to stderr while a broker is away; here that becomes one warning per half minute.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -146,6 +147,12 @@ def latest_offsets(
         answers = admin.list_offsets(asked, request_timeout=timeout_s)
         return {(place.topic, place.partition): int(answer.result().offset) for place, answer in answers.items()}
     except KafkaException as error:
+        if error.args[0].code() in _LEADER_KNOWN_WRONGLY:
+            # After a broker restarted. An admin client would go on with the leaders it remembers for a quarter of an
+            # hour; asking for topics makes it forget them.
+            with contextlib.suppress(KafkaException):
+                for topic in {topic for topic, _ in places}:
+                    admin.list_topics(topic, timeout=timeout_s)
         raise translate(error, settings.kafka.bootstrap) from error
 
 
@@ -266,6 +273,13 @@ def translate(error: Exception, bootstrap: str) -> HeadraceError:
     return UnavailableError(f"Kafka at {bootstrap}: {cause.name()}: {cause.str()}")
 
 
+_LEADER_KNOWN_WRONGLY = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+    }
+)
 _AWAY = frozenset(
     {
         KafkaError._TRANSPORT,

@@ -4,10 +4,8 @@ Only for a worker that has stopped by itself (:mod:`streams.worker_lock`): then 
 one moment. The rows go to Redis first and the snapshot is written last, so a run that was killed is repeated.
 """
 
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,16 +21,15 @@ from feature_store.redis_online import OnlineWriter
 from feature_store.rows import RowBatch
 from feature_store.view_state import ViewState
 from headrace.config import Settings
-from headrace.errors import IntegrityError
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from streams.progress import Progress
-from streams.snapshot import Snapshot, offsets_kept, read_newest, read_snapshot, write_snapshot
+from streams.snapshot_chain import read_newest, read_pieces, remove_all, write_only
+from streams.snapshot_piece import Snapshot
+from streams.snapshot_places import definitions_saved, partitions_saved, remove_definition, snapshot_store
 from streams.view_group import roomy
 
 __all__ = ["ErasedState", "erase_former_definitions", "erase_state"]
-
-_STATE = "state/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,37 +71,40 @@ def erase_state(
         dry_run: only count.
 
     Raises:
-        UnavailableError: Redis does not answer.
-        IntegrityError: no snapshot of a partition is whole.
+        UnavailableError: Redis or the store of the state does not answer.
     """
-    root = settings.state_dir / project.name / "views" / view.name / compile_view(view).version
-    folders = {int(path.name.partition("=")[2]): path for path in root.glob("partition=*")}
-    partitions = _partitions(settings, project, view, folders)
+    version = compile_view(view).version
+    saved = partitions_saved(settings, project.name, view.name, version)
+    partitions = _partitions(settings, project, view, saved)
     found = ErasedState()
     with OnlineWriter(settings.redis.url, project.name) as writer:
         online = OnlineEraser(settings.redis.url, project.name)
-        for number, folder in sorted(folders.items()):
-            snapshot = read_newest(folder, influence.plan.version)
+        for number in saved:
+            store = snapshot_store(settings, project.name, view.name, version, number)
+            snapshot = read_newest(store, influence.plan.version)
             if snapshot is None:
+                # Nothing there can be restored; the stream begins anew, without the subjects.
+                if not dry_run:
+                    remove_all(store)
                 continue
             mine = influence.keys[key_partitions(influence.keys, partitions) == number]
             part, changed, rows = _forget(snapshot, view, erased, influence, mine)
             found += part
             if dry_run:
                 continue
-            left = held_keys(influence.plan, _state(changed))
+            left = held_keys(influence.plan, dict(changed.state))
             for batch in rows:
                 writer.write(
                     influence.plan, batch, version=max(snapshot.offset, 0), watermark_us=_watermark_us(snapshot)
                 )
             written = {key for batch in rows for key in batch.keys.tolist()} | set(left.tolist())
             online.erase_rows(view, _absent(mine, written))
-            if part != ErasedState():
-                write_snapshot(folder, changed)
-            for offset in offsets_kept(folder):
-                path = folder / f"{offset:020d}.snapshot"
-                if offset != snapshot.offset and _may_hold(path, view, erased, influence):
-                    path.unlink()
+            # Also what lies there beside the newest state: earlier ones, and what changed between them.
+            if part != ErasedState() or any(
+                _may_hold(piece, view, erased, influence) for piece in read_pieces(store).values()
+            ):
+                write_only(store, changed)
+            store.tidy()
         online.close()
     return found
 
@@ -112,10 +112,9 @@ def erase_state(
 def erase_former_definitions(settings: Settings, project: Project, *, dry_run: bool) -> int:
     """Remove state of views, and of definitions of views, that are no longer; gives the number of folders."""
     current = {(view.name, compile_view(view).version) for view in project.views}
-    folders = sorted((settings.state_dir / project.name / "views").glob("*/*"))
-    former = [folder for folder in folders if (folder.parent.name, folder.name) not in current]
-    for folder in () if dry_run else former:
-        shutil.rmtree(folder)
+    former = [saved for saved in definitions_saved(settings, project.name) if saved not in current]
+    for name, version in () if dry_run else former:
+        remove_definition(settings, project.name, name, version)
     return len(former)
 
 
@@ -127,7 +126,7 @@ def _forget(
     mine: NDArray[np.generic],
 ) -> tuple[ErasedState, Snapshot, list[RowBatch]]:
     """What went, the state without it, and the rows of others as they are now."""
-    plan, arrays = roomy(influence.plan), _state(snapshot)
+    plan, arrays = roomy(influence.plan), dict(snapshot.state)
     watermark_us = _watermark_us(snapshot)
     arrays, keys = forget_keys(plan, arrays, lambda held: erased.has_keys(view.entity, held))
     forgotten = forget_events(
@@ -145,19 +144,21 @@ def _forget(
     held = set(held_keys(plan, arrays).tolist())
     rows.append(influence.rows_without_events(_absent(mine, held), watermark_us))
     rows = [batch for batch in rows if len(batch)]
-    others = {name: array for name, array in snapshot.arrays.items() if not name.startswith(_STATE)}
-    changed = replace(snapshot, arrays=others | {f"{_STATE}{name}": array for name, array in arrays.items()})
+    changed = replace(snapshot, state=arrays)
     part = ErasedState(keys=keys, events=forgotten.events, labels=forgotten.labels, rows=sum(map(len, rows)))
     return part, changed, rows
 
 
-def _may_hold(path: Path, view: FeatureView, erased: ErasedSubjects, influence: Influence) -> bool:
-    """Whether a subject may stand in a snapshot that serves only if the newest is damaged; it may in a damaged one."""
-    try:
-        snapshot = read_snapshot(path)
-    except IntegrityError:
+def _may_hold(piece: Snapshot | None, view: FeatureView, erased: ErasedSubjects, influence: Influence) -> bool:
+    """Whether a subject may stand in a file that serves only if another is damaged; it may in a damaged one."""
+    if piece is None or piece.definition != influence.plan.version:
         return True
-    return _forget(snapshot, view, erased, influence, influence.keys[:0])[0] != ErasedState()
+    state = dict(piece.state)
+    return bool(
+        erased.has_keys(view.entity, held_keys(influence.plan, state)).any()
+        or erased.has_events(view.events.name, _numbers(state["event_id"])).any()
+        or erased.has_events(view.events.name, _numbers(state["pending_id"])).any()
+    )
 
 
 def _partitions(settings: Settings, project: Project, view: FeatureView, saved: Collection[int]) -> int:
@@ -174,10 +175,9 @@ def _absent(keys: NDArray[np.generic], known: set[Any]) -> NDArray[np.generic]:
     return keys[np.array([key not in known for key in keys.tolist()], dtype=np.bool_)]
 
 
-def _state(snapshot: Snapshot) -> dict[str, NDArray[np.generic]]:
-    arrays = snapshot.arrays.items()
-    return {name.removeprefix(_STATE): array for name, array in arrays if name.startswith(_STATE)}
+def _numbers(array: NDArray[np.generic]) -> NDArray[np.int64]:
+    return array.astype(np.int64, copy=False)
 
 
 def _watermark_us(snapshot: Snapshot) -> int:
-    return int(snapshot.arrays[f"{_STATE}counters"].tolist()[0])
+    return int(snapshot.state["counters"].tolist()[0])

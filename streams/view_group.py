@@ -25,6 +25,7 @@ from streams.keyed_log import decode_batch
 from streams.late_letters import LateLetters
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
+from streams.snapshot_places import snapshot_store
 from streams.view_owner import OpenedViews, ViewOwner
 from streams.view_task import OnlineRows, ViewTask
 
@@ -189,7 +190,7 @@ class ViewGroup:
             task = ViewTask(
                 plan,
                 partition,
-                state_dir=settings.state_dir / project.name / "views" / name / plan.version / f"partition={partition}",
+                snapshots=snapshot_store(settings, project.name, name, plan.version, partition),
                 log_dir=log_folder(settings.offline_dir, project.name, "features", name, partition),
                 online=self._online,
                 now_us=self._now_us,

@@ -5,7 +5,7 @@ where to read again; log segments beyond it are removed and written anew, rows i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,14 +22,14 @@ from headrace.spec.streams import LabelledStream
 from streams.feature_buffer import FeatureBuffer
 from streams.keyed_log import EVENTS, KeyedBatch
 from streams.routes import VALUE
-from streams.snapshot import Snapshot, read_newest, write_snapshot
+from streams.snapshot_chain import SnapshotChain
+from streams.snapshot_piece import Snapshot
+from streams.snapshot_store import SnapshotStore
 from streams.source_marks import SourceMarks
 
 __all__ = ["OnlineRows", "TooLate", "ViewTask"]
 
 I64 = NDArray[np.int64]
-_STATE = "state/"
-"""Prefix of the state's arrays in a snapshot."""
 
 
 class OnlineRows(Protocol):
@@ -71,7 +71,7 @@ class ViewTask:
     Args:
         plan: the view.
         partition: of the keyed log.
-        state_dir: folder of its snapshots.
+        snapshots: where its snapshots lie.
         log_dir: folder of its partition in the offline feature log.
         online: where rows go.
         now_us: wall clock.
@@ -83,7 +83,7 @@ class ViewTask:
         plan: ViewPlan,
         partition: int,
         *,
-        state_dir: Path,
+        snapshots: SnapshotStore,
         log_dir: Path,
         online: OnlineRows,
         now_us: Callable[[], int],
@@ -91,7 +91,7 @@ class ViewTask:
     ) -> None:
         self.plan = plan
         self.partition = partition
-        self._state_dir = state_dir
+        self._snapshots = SnapshotChain(snapshots, plan.version)
         self._online = online
         self._now_us = now_us
         source = plan.view.source
@@ -129,13 +129,10 @@ class ViewTask:
         Raises:
             IntegrityError: snapshot and log do not belong together.
         """
-        snapshot = read_newest(self._state_dir, self.plan.version)
+        snapshot = self._snapshots.restore()
         if snapshot is not None:
-            state = {
-                name.removeprefix(_STATE): array for name, array in snapshot.arrays.items() if name.startswith(_STATE)
-            }
-            self._state = ViewState.restore(self.plan, state)
-            self._marks.restore(snapshot.arrays)
+            self._state = ViewState.restore(self.plan, dict(snapshot.state))
+            self._marks.restore(snapshot.marks)
             self._created_us = snapshot.facts["created_us"]
             self._offset = self._logged = self._saved = snapshot.offset
             self._reached_us = None if self._state.watermark_us == BEGINNING_US else self._state.watermark_us
@@ -194,24 +191,27 @@ class ViewTask:
         return lambda: self._buffer.write(parts, first, last)
 
     def take_save(self) -> Callable[[], None]:
-        """Copy the state; gives what makes it durable: log first, so that a restart finds no hole.
+        """Copy what changed of the state; gives what makes it durable: log first, so that a restart finds no hole.
 
         Rows given to the online store before must be written before it is called.
         """
         write_log = self.take_log()
-        arrays = {f"{_STATE}{name}": array for name, array in self._state.snapshot().items()}
-        arrays |= {name: array.copy() for name, array in self._marks.arrays().items()}
+        whole = self._snapshots.is_broken
         snapshot = Snapshot(
             offset=self._offset,
             definition=self.plan.version,
             facts={"created_us": self._created_us},
-            arrays=arrays,
+            state=self._state.take_changes(),
+            marks={name: array.copy() for name, array in self._marks.arrays().items()},
         )
+        if whole:
+            state = {**self._state.snapshot(), "slots": self._state.slots_held()}
+            snapshot = replace(snapshot, state=state)
         self._saved = self._offset
 
         def save() -> None:
             write_log()
-            write_snapshot(self._state_dir, snapshot)
+            self._snapshots.write(snapshot, whole=whole)
 
         return save
 

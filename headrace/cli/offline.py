@@ -115,12 +115,14 @@ def _settled_below(settings: Settings, project: Project, kind: str, name: str, f
     """Offset below which no restart takes a segment back."""
     from feature_store.log_bounds import committed_below
     from feature_store.plan import compile_view
-    from streams.snapshot import offsets_kept
+    from streams.snapshot_chain import offsets_kept
+    from streams.snapshot_places import snapshot_store
 
     if kind != "features":
         return committed_below(folder)
     version = compile_view(project.view(name)).version
-    kept = offsets_kept(settings.state_dir / project.name / "views" / name / version / folder.name)
+    partition = int(folder.name.partition("=")[2])
+    kept = offsets_kept(snapshot_store(settings, project.name, name, version, partition))
     return kept[0] + 1 if kept else 0
 
 

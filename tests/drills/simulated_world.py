@@ -8,6 +8,7 @@ Everything that lasts is real (segments, snapshots, renames, fsync) or guarded a
 refusal of older rows). What a producer had not flushed arrives in part or not at all.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from streams.keyed_log import decode_batch
 from streams.payloads import Payloads
 from streams.routes import event_routes, label_routes
 from streams.segment_buffer import SegmentBuffer
+from streams.snapshot_places import snapshot_store
 from streams.source_commit import SourceCommit
 from streams.source_task import SourceTask
 from streams.view_group import roomy
@@ -110,6 +112,11 @@ class Broker:
                 broker.add((topic, message.partition), message.value, key, {}, message.arrival_us)
             broker.commits[topic] = [SourceCommit(partition=number, offset=0) for number in range(PARTITIONS)]
         return broker
+
+    def repeat(self, topic: str) -> None:
+        """Every message of a topic is delivered again."""
+        for place in [place for place in self.topics if place[0] == topic]:
+            self.topics[place] += list(self.topics[place])
 
     def log(self, place: Place) -> list[tuple[bytes | None, bytes | None, dict[str, Any], int]]:
         return self.topics.get(place, [])
@@ -262,7 +269,7 @@ class Process:
         task = ViewTask(
             plan,
             number,
-            state_dir=settings.state_dir / project.name / "views" / view.name / f"partition={number}",
+            snapshots=snapshot_store(settings, project.name, view.name, plan.version, number),
             log_dir=log_folder(settings.offline_dir, project.name, "features", view.name, number),
             online=self.online,
             now_us=self._now_us,
@@ -279,11 +286,12 @@ class Process:
 
     def _read(self) -> None:
         """Messages in the order of arrival, of all partitions and topics together."""
-        waiting = [
-            (self._broker.log(place)[offset][3], place, offset)
-            for place, start in self._read_to.items()
-            for offset in range(start, min(start + 120, len(self._broker.log(place))))
-        ]
+        waiting: list[tuple[int, Place, int]] = []
+        for place, start in self._read_to.items():
+            arrivals = [message[3] for message in self._broker.log(place)[start : start + 120]]
+            # What is delivered again keeps its arrival, and is still read behind what lies before it.
+            reached = itertools.accumulate(arrivals, max)
+            waiting += [(arrival, place, start + number) for number, arrival in enumerate(reached)]
         chosen = sorted(waiting)[: int(self._rng.integers(1, 200))]
         for task in self._sources:
             mine = sorted((place[1], offset) for _, place, offset in chosen if place[0] == task.topic)

@@ -1,73 +1,84 @@
-"""Snapshots are whole or refused; the newest whole one counts."""
+"""One file of a snapshot is whole or refused; files of the first format are still read."""
 
-from pathlib import Path
+import hashlib
+import json
+import struct
 
 import numpy as np
 import pytest
 
 from headrace.errors import IntegrityError
-from streams.snapshot import Snapshot, read_newest, read_snapshot, write_snapshot
+from streams.snapshot_piece import Snapshot, decode, encode
 
-ARRAYS = {
+STATE = {
     "numbers": np.arange(6, dtype=np.int64).reshape(2, 3),
     "nothing": np.empty((0, 4), dtype=np.float64),
     "flags": np.array([True, False]),
     "bytes": np.frombuffer(b"key", dtype=np.uint8),
+    "after": np.array([5], dtype=np.int64),
 }
+MARKS = {"marks/sales": np.array([[1, 2, 0]], dtype=np.int64)}
 
 
-def snapshot(offset: int, definition: str = "abc") -> Snapshot:
-    return Snapshot(offset=offset, definition=definition, facts={"created_us": offset * 10}, arrays=ARRAYS)
+def data_of(offset: int = 7) -> bytearray:
+    snapshot = Snapshot(offset=offset, definition="abc", facts={"created_us": 70}, state=STATE, marks=MARKS)
+    parts, _ = encode(snapshot, parent="a name", parent_digest="ff")
+    return bytearray(b"".join(parts))
 
 
-def test_a_snapshot_reads_back_as_written(tmp_path: Path) -> None:
-    again = read_snapshot(write_snapshot(tmp_path, snapshot(7)))
+def assert_is_what_was_written(snapshot: Snapshot) -> None:
+    assert (snapshot.offset, snapshot.definition, snapshot.facts) == (7, "abc", {"created_us": 70})
+    for read, written in ((snapshot.state, STATE), (snapshot.marks, MARKS)):
+        assert read.keys() == written.keys()
+        for name, array in written.items():
+            assert read[name].dtype == array.dtype
+            np.testing.assert_array_equal(read[name], array)
 
-    assert (again.offset, again.definition, again.facts) == (7, "abc", {"created_us": 70})
-    for name, array in ARRAYS.items():
-        assert again.arrays[name].dtype == array.dtype
-        np.testing.assert_array_equal(again.arrays[name], array)
-    again.arrays["numbers"][0, 0] = 9  # the state goes on in these arrays
+
+def test_a_piece_reads_back_as_written() -> None:
+    data = data_of()
+
+    piece = decode(data, "piece")
+
+    assert_is_what_was_written(piece.snapshot)
+    assert (piece.parent, piece.parent_digest, piece.digest) == ("a name", "ff", data[-32:].hex())
+    piece.snapshot.state["numbers"][0, 0] = 9  # the state goes on in these arrays
+    assert all(array.flags.aligned for array in piece.snapshot.state.values())
 
 
-@pytest.mark.parametrize("place", [0, 20, 60, -1])
-def test_one_changed_byte_is_noticed(tmp_path: Path, place: int) -> None:
-    path = write_snapshot(tmp_path, snapshot(7))
-    data = bytearray(path.read_bytes())
+@pytest.mark.parametrize("place", [0, 20, 60, 400, -1])
+def test_one_changed_byte_is_noticed(place: int) -> None:
+    data = data_of()
     data[place] ^= 1
-    path.write_bytes(data)
 
-    with pytest.raises(IntegrityError, match="damaged"):
-        read_snapshot(path)
-
-
-def test_a_cut_file_is_noticed(tmp_path: Path) -> None:
-    path = write_snapshot(tmp_path, snapshot(7))
-    path.write_bytes(path.read_bytes()[:-5])
-
-    with pytest.raises(IntegrityError, match="damaged"):
-        read_snapshot(path)
+    with pytest.raises(IntegrityError, match="piece is damaged"):
+        decode(data, "piece")
 
 
-def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path: Path) -> None:
-    write_snapshot(tmp_path, snapshot(7))
-    write_snapshot(tmp_path, snapshot(9)).write_bytes(b"")
-
-    newest = read_newest(tmp_path, "abc")
-
-    assert newest is not None
-    assert newest.offset == 7
+@pytest.mark.parametrize("left", [0, 5, 31, 32, 33, 200, -1])
+def test_a_cut_file_is_noticed(left: int) -> None:
+    with pytest.raises(IntegrityError, match="piece is damaged"):
+        decode(data_of()[:left], "piece")
 
 
-def test_two_are_kept(tmp_path: Path) -> None:
-    for offset in (1, 2, 3):
-        write_snapshot(tmp_path, snapshot(offset))
+def first_format(form: int = 1) -> bytearray:
+    """A file as the first version wrote it: every array right behind the one before, no links."""
+    arrays = {f"state/{name}": array for name, array in STATE.items()} | MARKS
+    entries = [{"name": name, "dtype": array.dtype.str, "shape": array.shape} for name, array in arrays.items()]
+    header = {"format": form, "offset": 7, "definition": "abc", "facts": {"created_us": 70}, "arrays": entries}
+    text = json.dumps(header).encode()
+    body = b"headrace snapshot\n" + struct.pack("<Q", len(text)) + text
+    body += b"".join(array.tobytes() for array in arrays.values())
+    return bytearray(body + hashlib.blake2b(body, digest_size=32).digest())
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n:020d}.snapshot" for n in (2, 3)]
+
+def test_the_first_format_is_read() -> None:
+    piece = decode(first_format(), "piece")
+
+    assert_is_what_was_written(piece.snapshot)
+    assert piece.parent == ""
 
 
-def test_a_state_of_another_definition_is_no_state(tmp_path: Path) -> None:
-    write_snapshot(tmp_path, snapshot(7, definition="abc"))
-
-    assert read_newest(tmp_path, "def") is None
-    assert read_newest(tmp_path / "absent", "abc") is None
+def test_a_later_format_is_refused() -> None:
+    with pytest.raises(IntegrityError, match="piece has format 3; this version reads 1 and 2"):
+        decode(first_format(3), "piece")
