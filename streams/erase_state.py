@@ -110,10 +110,14 @@ def erase_state(
 
 
 def erase_former_definitions(settings: Settings, project: Project, *, dry_run: bool) -> int:
-    """Remove state of views, and of definitions of views, that are no longer; gives the number of folders."""
+    """Remove state of views, and of definitions of views, that are no longer; gives the number of folders.
+
+    A backfill that was stopped begins again, from logs without the subjects.
+    """
     current = {(view.name, compile_view(view).version) for view in project.views}
     folders = sorted((settings.state_dir / project.name / "views").glob("*/*"))
     former = [folder for folder in folders if (folder.parent.name, folder.name) not in current]
+    former += sorted((settings.state_dir / project.name / "backfill").glob("*"))
     for folder in () if dry_run else former:
         shutil.rmtree(folder)
     return len(former)

@@ -1,7 +1,7 @@
 """All views of a project in one process: reads the keyed logs and runs a task for each partition of each view."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from headrace.spec.project import Project
 from streams.dead_letters import DeadLetter, DeadLetters, read_originals
 from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
+from streams.open_views import OpenViews, state_folder
 from streams.view_task import OnlineRows, TooLate, ViewTask
 
 __all__ = ["ViewGroup", "roomy"]
@@ -33,6 +34,8 @@ _TURN = 24
 _FEW = 20
 _MORE_S = 0.01
 """With many rows (at least this part of a micro-batch) more are on their way, and a key is written online once."""
+_LOOK_EVERY_S = 1.0
+"""Wait between two looks for views whose backfill has ended."""
 _ROOM_US = 600_000_000
 _LOG = get_logger(__name__)
 
@@ -66,17 +69,12 @@ class ViewGroup:
         self._dead_letters = DeadLetters(self._letters)
         self._erased = ErasedBatches(ErasedSubjects(register_path(settings, project.name)), project)
         self._tasks: dict[tuple[str, int], list[ViewTask]] = {}
-        for view in project.views:
-            self._open(view, project, online, now_us)
-        self._consumer.assign(
-            [TopicPartition(*place, self._start(place, tasks)) for place, tasks in self._tasks.items()]
-        )
-        every = [task for tasks in self._tasks.values() for task in tasks]
-        pause_s = settings.stream.snapshot_every_s
-        now_s = time.monotonic()
-        # Staggered, so that no two snapshots make one long stop.
-        self._due_s = {id(task): now_s + pause_s * (n + 1) / len(every) for n, task in enumerate(every)}
-        self._dirty = dict.fromkeys(map(id, every), True)
+        self._due_s: dict[int, float] = {}
+        self._dirty: dict[int, bool] = {}
+        self._project, self._now_us = project, now_us
+        self._choice = OpenViews(settings, project, plan_of=lambda view: roomy(compile_view(view)))
+        self._looked_s = time.monotonic()
+        self._open_all(self._choice.at_start())
 
     def step(self, wait_s: float) -> int:
         """Apply what there is; how many rows that were.
@@ -84,6 +82,7 @@ class ViewGroup:
         Args:
             wait_s: longest wait for the first message.
         """
+        self._open_ready()
         rows, touched = self._read(wait_s)
         for place in touched:
             for task in self._tasks[place]:
@@ -121,11 +120,36 @@ class ViewGroup:
         """Leave; what was not saved is read again next time."""
         self._consumer.close()
 
+    def _open_ready(self) -> None:
+        """Open views whose backfill has ended; they are read from their switch, which the others pass over."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        if ready := self._choice.now_ready():
+            self._open_all(ready)
+
+    def _open_all(self, views: Sequence[FeatureView]) -> None:
+        known = set(self._due_s)
+        for view in views:
+            self._open(view, self._project, self._online, self._now_us)
+        self._consumer.assign(
+            [TopicPartition(*place, self._start(place, tasks)) for place, tasks in self._tasks.items()]
+        )
+        opened = [task for tasks in self._tasks.values() for task in tasks if id(task) not in known]
+        pause_s, now_s = self._settings.stream.snapshot_every_s, time.monotonic()
+        # Staggered, so that no two snapshots make one long stop.
+        self._due_s |= {id(task): now_s + pause_s * (n + 1) / len(opened) for n, task in enumerate(opened)}
+        self._dirty |= dict.fromkeys(map(id, opened), True)
+        for task in opened:
+            # Rows of a new definition are due at once, not with the next message.
+            self._refuse(task.step(log=self._log))
+
     def _open(self, view: FeatureView, project: Project, online: OnlineRows, now_us: Callable[[], int]) -> None:
         settings, plan = self._settings, roomy(compile_view(view))
         topic = keyed_topic(project.name, view.entity).name
         for partition in range(partition_counts(settings, [topic])[topic]):
-            state = settings.state_dir / project.name / "views" / view.name / plan.version / f"partition={partition}"
+            state = state_folder(settings, project.name, view.name, plan.version) / f"partition={partition}"
             task = ViewTask(
                 plan,
                 partition,

@@ -1,4 +1,4 @@
-"""``headrace features``: list and show what is declared, compute a file, look values up online."""
+"""``headrace features``: list, show and plan what is declared, compute a file, look values up online."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from headrace.cli.feature_changes import show_plan
 from headrace.cli.feature_pictures import show_features
 from headrace.clock import format_us, parse_us
 from headrace.config import load_settings
@@ -34,14 +35,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     lookup.add_argument("entities", nargs="+", metavar="ENTITY=KEY", help="such as customer_id=42")
     lookup.add_argument("--view", action="append", default=[], help="may be repeated; else all views of the entities")
     lookup.add_argument("--at", help="instant to evaluate at, ISO 8601 with its zone; else the values as stored")
-    for action in (listing, show, compute, lookup):
+    planning = actions.add_parser("plan", help="say what the definitions of today would change, and what it costs")
+    for action in (listing, show, compute, lookup, planning):
         action.add_argument("--project", default="examples/fraud", help="project folder (default: %(default)s)")
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     project = load_project(args.project)
-    actions = {"list": _list, "show": show_features, "compute": _compute, "lookup": _lookup}
+    actions = {"list": _list, "show": show_features, "compute": _compute, "lookup": _lookup, "plan": show_plan}
     return actions[args.action](project, args)
 
 
