@@ -26,6 +26,8 @@ class AppliedView:
     definition: ViewDefinition
     waiting_for: str = ""
     """Version whose history is to be computed first; empty when there is none, and the definition is live."""
+    is_defined: bool = True
+    """Whether the worker that started last had it; one that is not defined can be retired."""
     rows_per_s: float = 0.0
     """Events per second of its last backfill; 0 when there was none."""
 
@@ -36,7 +38,7 @@ class AppliedViews:
 
     views: dict[str, AppliedView] = field(default_factory=dict)
     readers: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Full name of a feature -> models that read it, as the project had them."""
+    """View -> models that read it, as the project had them."""
 
     @property
     def definitions(self) -> dict[str, ViewDefinition]:

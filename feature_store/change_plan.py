@@ -38,7 +38,7 @@ def plan_changes(settings: Settings, project: Project, readers: Mapping[str, tup
     Args:
         settings: where state and logs are.
         project: as it is defined now.
-        readers: full name of a feature -> models in service that read it; those the project had are known.
+        readers: view -> models in service that read it; those the project had are known.
 
     Raises:
         IntegrityError: what was applied, or a file of the log, cannot be read.

@@ -68,6 +68,9 @@ class OpenViews:
                     self._waiting[view.name] = view
                 else:
                     ready.append(view)
+            defined = {view.name for view in self._project.views}
+            for name, entry in known.views.items():
+                known = known.with_view(replace(entry, is_defined=name in defined))
             pen.views = replace(known, readers=readers_of(self._project))
         for name in self._waiting:
             _LOG.warning("view waits for its history", view=name, next=f"headrace backfill {name}")

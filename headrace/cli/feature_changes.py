@@ -40,7 +40,7 @@ def show_plan(project: Project, args: argparse.Namespace, *, only: str = "") -> 
 
 
 def live_readers(settings: Settings, project: Project) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Full name of a feature -> model versions in service that read it; and what could not be asked."""
+    """View -> model versions in service that read it; and what could not be asked."""
     from headrace.contracts.artifacts import ModelManifest
     from headrace.manifest_file import read_manifest
     from headrace.rollout_store import RolloutStore
@@ -56,12 +56,12 @@ def live_readers(settings: Settings, project: Project) -> tuple[dict[str, tuple[
             for version in filter(None, versions):
                 path = settings.models_dir / name / version / "manifest.json"
                 try:
-                    features = read_manifest(path, ModelManifest).features
+                    needed = read_manifest(path, ModelManifest).definitions
                 except HeadraceError as error:
                     notes.append(f"what {name} {version} reads is not known: {error.args[0]}")
                     continue
-                for feature in features:
-                    found[feature] = (*found.get(feature, ()), f"{name} {version}")
+                for view in needed:
+                    found[view] = (*found.get(view, ()), f"{name} {version}")
     except UnavailableError as error:
         notes.append(f"models in service were not asked: {error.args[0]}")
     finally:

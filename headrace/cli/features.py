@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.cli.feature_changes import show_plan
 from headrace.cli.feature_pictures import show_features
+from headrace.cli.feature_retire import retire
 from headrace.clock import format_us, parse_us
 from headrace.config import load_settings
 from headrace.errors import ConfigError, HeadraceError
@@ -36,14 +37,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     lookup.add_argument("--view", action="append", default=[], help="may be repeated; else all views of the entities")
     lookup.add_argument("--at", help="instant to evaluate at, ISO 8601 with its zone; else the values as stored")
     planning = actions.add_parser("plan", help="say what the definitions of today would change, and what it costs")
-    for action in (listing, show, compute, lookup, planning):
+    retiring = actions.add_parser("retire", help="remove what is stored of a view that is no longer defined")
+    retiring.add_argument("view", metavar="VIEW")
+    retiring.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
+    for action in (listing, show, compute, lookup, planning, retiring):
         action.add_argument("--project", default="examples/fraud", help="project folder (default: %(default)s)")
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     project = load_project(args.project)
-    actions = {"list": _list, "show": show_features, "compute": _compute, "lookup": _lookup, "plan": show_plan}
+    actions = {
+        "list": _list,
+        "show": show_features,
+        "compute": _compute,
+        "lookup": _lookup,
+        "plan": show_plan,
+        "retire": retire,
+    }
     return actions[args.action](project, args)
 
 

@@ -22,7 +22,7 @@ __all__ = ["ChangeKind", "Reason", "ViewChange", "compare_view", "compare_views"
 ChangeKind = Literal["unchanged", "compatible", "new", "new version", "breaking", "removed"]
 _GRAVITY: tuple[ChangeKind, ...] = ("unchanged", "compatible", "new", "new version", "removed", "breaking")
 Readers = Mapping[str, tuple[str, ...]]
-"""Full name of a feature -> models that read it."""
+"""View -> models that read its features; who reads a view reads all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ def compare_views(
     Args:
         applied: views as they were last accepted, by name.
         defined: views as they are now.
-        readers: who reads which feature of the applied ones.
+        readers: who reads the applied ones.
     """
     changes = [
         compare_view(applied[name], view, readers)
@@ -70,15 +70,16 @@ def compare_views(
 
 def compare_view(before: ViewDefinition, after: ViewDefinition, readers: Readers) -> ViewChange:
     """One view of two days."""
+    reading = readers.get(before.name, ())
     if before == after:
-        return ViewChange(view=after.name, kind="unchanged", readers=_reading(before, readers))
-    reasons = (*_of_identity(before, after), *_of_fields(before, after), *_of_features(before, after, readers))
+        return ViewChange(view=after.name, kind="unchanged", readers=reading)
+    reasons = (*_of_identity(before, after), *_of_fields(before, after), *_of_features(before, after, reading))
     reasons = (*reasons, *_of_settings(before, after))
     return ViewChange(
         view=after.name,
         kind=max((reason.kind for reason in reasons), key=_GRAVITY.index, default="compatible"),
         reasons=reasons,
-        readers=_reading(before, readers),
+        readers=reading,
     )
 
 
@@ -112,10 +113,9 @@ def _of_fields(before: ViewDefinition, after: ViewDefinition) -> Iterator[Reason
             yield Reason(kind="compatible", text=f"field {name} was {was}, is {now}; for messages from now on")
 
 
-def _of_features(before: ViewDefinition, after: ViewDefinition, readers: Readers) -> Iterator[Reason]:
+def _of_features(before: ViewDefinition, after: ViewDefinition, reading: tuple[str, ...]) -> Iterator[Reason]:
     old, new = ({feature.name: feature for feature in view.features} for view in (before, after))
     for name, feature in old.items():
-        reading = readers.get(f"{before.name}__{name}", ())
         if name not in new:
             text = f"feature {name} is gone"
             if reading:
@@ -155,15 +155,10 @@ def _changed(before: FeatureDefinition, after: FeatureDefinition, reading: tuple
 
 
 def _removed(view: ViewDefinition, readers: Readers) -> ViewChange:
-    reading = _reading(view, readers)
+    reading = readers.get(view.name, ())
     kind: ChangeKind = "breaking" if reading else "removed"
     text = f"no longer defined, and model {', '.join(reading)} reads it" if reading else "no longer defined"
     return ViewChange(view=view.name, kind=kind, reasons=(Reason(kind=kind, text=text),), readers=reading)
-
-
-def _reading(view: ViewDefinition, readers: Readers) -> tuple[str, ...]:
-    names = [model for feature in view.features for model in readers.get(f"{view.name}__{feature.name}", ())]
-    return tuple(dict.fromkeys(names))
 
 
 def _came_or_went(was: FieldDefinition | None, now: FieldDefinition | None) -> str:

@@ -98,12 +98,11 @@ def describe_views(project: Project) -> dict[str, ViewDefinition]:
 
 
 def readers_of(project: Project) -> dict[str, tuple[str, ...]]:
-    """Full name of a feature -> models that need it, as inputs or to derive inputs from."""
+    """View -> models that need its features, all of them, as inputs or to derive inputs from."""
     found: dict[str, tuple[str, ...]] = {}
     for model in project.models:
         for view in model.views:
-            for name in view.full_names:
-                found[name] = (*found.get(name, ()), model.name)
+            found[view.name] = (*found.get(view.name, ()), model.name)
     return found
 
 

@@ -33,7 +33,7 @@ def with_delay(delay: str) -> FeatureView:
 
 
 FEATURES = [count().over("1h", "1d"), sum("eur").over("1d"), mean("fraud").over("7d", delay="7d")]
-READERS = {"use__sum_eur_1d": ("risk",)}
+READERS = {"use": ("risk",)}
 CASES: dict[str, tuple[str, Callable[[], FeatureView], str]] = {
     "nothing": ("unchanged", view, ""),
     "ttl": ("compatible", lambda: view(ttl="3d"), "ttl none is 3d"),
@@ -68,7 +68,7 @@ CASES: dict[str, tuple[str, Callable[[], FeatureView], str]] = {
     "other order": ("new version", lambda: view(features=FEATURES[::-1]), "features stand in another order"),
     "closed": ("new version", lambda: view(closed="right"), "closed left is right"),
     "lateness": ("new version", lambda: view(stream(lateness="2h")), "lateness 1h is 2h"),
-    "no labels": ("breaking", lambda: view(source=stream(), features=FEATURES[:1]), "feature sum_eur_1d is gone"),
+    "no labels": ("new version", lambda: view(source=stream(), features=FEATURES[:1]), "labels frauds are none"),
     "entity": ("breaking", lambda: view(entity="shop"), "entity card is shop"),
     "id": ("breaking", lambda: view(stream(id="country2", schema={**SCHEMA})), "id sale is country2"),
     "time": ("breaking", lambda: view(stream(time="when")), "time at is when"),
@@ -98,7 +98,7 @@ CASES: dict[str, tuple[str, Callable[[], FeatureView], str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_change_is_called_what_it_is(name: str) -> None:
     kind, made, reason = CASES[name]
-    change = compare_view(describe_view(view()), describe_view(made()), READERS)
+    change = compare_view(describe_view(view()), describe_view(made()), READERS if "reads" in name else {})
 
     assert change.kind == kind
     assert any(reason in found.text for found in change.reasons) or not reason
@@ -115,7 +115,7 @@ def test_every_change_of_the_content_has_a_reason() -> None:
 
 def test_a_list_that_becomes_longer_breaks_its_reader() -> None:
     before, after = (replace(view(), features=last_k("eur", k).over("1d")) for k in (3, 4))
-    change = compare_view(describe_view(before), describe_view(after), {"use__last_3_eur_1d": ("risk",)})
+    change = compare_view(describe_view(before), describe_view(after), READERS)
 
     assert change.kind == "breaking"
 
