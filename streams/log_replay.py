@@ -130,7 +130,7 @@ class _Lane:
     def is_silent(self, until_us: int, silence_us: int) -> bool:
         """Whether nothing came, or comes, for longer than that about an arrival."""
         if not len(self):
-            return until_us - silence_us > self.released_us
+            return self.released_us == _BEFORE_ALL_US or until_us - silence_us > self.released_us
         return (
             int(self.highs_us[0]) - (self.released_us if self.released_us > _BEFORE_ALL_US else until_us) > silence_us
         )
