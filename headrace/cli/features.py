@@ -5,10 +5,12 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from headrace.cli.feature_changes import show_plan
+from headrace.cli.feature_out_of_core import add_out_of_core, compute_out_of_core
 from headrace.cli.feature_pictures import show_features
 from headrace.cli.feature_retire import retire
 from headrace.clock import format_us, parse_us
@@ -17,6 +19,7 @@ from headrace.errors import ConfigError, HeadraceError
 from headrace.spec.durations import format_duration
 from headrace.spec.features import Feature, FeatureView
 from headrace.spec.project import Project, load_project
+from headrace.spec.streams import EventStream
 from headrace.spec.types import String
 
 
@@ -31,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--labels", type=Path, metavar="L.parquet", help="event ids and outcomes, unless the events carry them"
     )
     compute.add_argument("--out", required=True, type=Path, metavar="F.parquet", help="appears when it is complete")
+    add_out_of_core(compute)
     compute.add_argument("--stream", help="which event stream the file holds, when the project has several")
     lookup = actions.add_parser("lookup", help="read the values of entities from the online store")
     lookup.add_argument("entities", nargs="+", metavar="ENTITY=KEY", help="such as customer_id=42")
@@ -98,21 +102,43 @@ def _describe(feature: Feature, view: FeatureView) -> str:
 
 
 def _compute(project: Project, args: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    stream = project.stream(args.stream) if args.stream else project.only_stream()
+
+    def tell_view(view: str, rows: int, seconds: float) -> None:
+        _tell(f"{view}: {rows:,} rows in {seconds:.2f} s, {rows / max(seconds, 1e-9):,.0f} per second")
+
+    compute = compute_out_of_core if args.memory else _compute_in_memory
+    rows, columns, computed_s = compute(project, stream, args, tell_view)
+    outcome = {
+        "rows": rows,
+        "features": columns - 1,
+        "compute_s": round(computed_s, 3),
+        "rows_per_s": round(rows / max(computed_s, 1e-9)),
+        "total_s": round(time.perf_counter() - started, 3),
+        "out": str(args.out),
+    }
+    if args.json:
+        print(json.dumps(outcome))
+    else:
+        _tell("{rows:,} rows x {features} features in {compute_s} s -> {out}".format(**outcome))
+    return 0
+
+
+def _compute_in_memory(
+    project: Project, stream: EventStream, args: argparse.Namespace, tell: Callable[[str, int, float], None]
+) -> tuple[int, int, float]:
+    """Rows, columns and seconds of the computation alone."""
     import pyarrow.parquet as pq
 
     from feature_store.compute import compute_file
 
     started = time.perf_counter()
-    stream = project.stream(args.stream) if args.stream else project.only_stream()
     events = _read(args.events)
     labels = _read(args.labels) if args.labels else None
     _tell(f"{events.num_rows:,} events read in {time.perf_counter() - started:.2f} s")
-
-    def tell_view(view: str, rows: int, seconds: float) -> None:
-        _tell(f"{view}: {rows:,} rows in {seconds:.2f} s, {rows / max(seconds, 1e-9):,.0f} per second")
-
     began = time.perf_counter()
-    table = compute_file(project, stream, events, labels, progress=tell_view)
+    table = compute_file(project, stream, events, labels, progress=tell)
     computed_s = time.perf_counter() - began
     args.out.parent.mkdir(parents=True, exist_ok=True)
     half = args.out.with_name(f"{args.out.name}.{os.getpid()}.part")
@@ -124,19 +150,7 @@ def _compute(project: Project, args: argparse.Namespace) -> int:
         raise HeadraceError(
             f"{args.out} cannot be written: {error}", hint="free space or name another --out"
         ) from error
-    outcome = {
-        "rows": table.num_rows,
-        "features": table.num_columns - 1,
-        "compute_s": round(computed_s, 3),
-        "rows_per_s": round(table.num_rows / max(computed_s, 1e-9)),
-        "total_s": round(time.perf_counter() - started, 3),
-        "out": str(args.out),
-    }
-    if args.json:
-        print(json.dumps(outcome))
-    else:
-        _tell("{rows:,} rows x {features} features in {compute_s} s -> {out}".format(**outcome))
-    return 0
+    return table.num_rows, table.num_columns, computed_s
 
 
 def _read(path: Path) -> Any:
