@@ -92,18 +92,25 @@ class BackfillProcess(Process):
         self._views.setdefault((keyed_topic(project.name, view.entity).name, number), []).append(task)
 
 
-def backfill_of(settings: Settings, project: Project, view: FeatureView) -> Backfill:
+def backfill_of(settings: Settings, project: Project, view: FeatureView, since_us: int | None = None) -> Backfill:
     """A run, from the beginning or from where one was stopped."""
     clock = iter(range(10**12, 2 * 10**12))
     sources = dict.fromkeys([stream.name for stream in (*project.streams, *project.labels)], PARTITIONS)
-    return Backfill(settings, project, view, partitions=PARTITIONS, sources=sources, now_us=lambda: next(clock))
+    return Backfill(
+        settings, project, view, partitions=PARTITIONS, sources=sources, since_us=since_us, now_us=lambda: next(clock)
+    )
 
 
 def backfill(
-    settings: Settings, project: Project, view: FeatureView, broker: Broker, process: BackfillProcess
+    settings: Settings,
+    project: Project,
+    view: FeatureView,
+    broker: Broker,
+    process: BackfillProcess,
+    since_us: int | None = None,
 ) -> list[SwitchPoint]:
     """Compute the view from what is durable, and hand it over."""
-    run = backfill_of(settings, project, view)
+    run = backfill_of(settings, project, view, since_us)
     run.run(save_every_s=1e9, look=lambda: True)
     topic = keyed_topic(project.name, view.entity).name
     switches = []
@@ -123,7 +130,7 @@ def backfill(
         )
     with change_applied(settings, project.name) as pen:
         pen.views = pen.views or AppliedViews()
-    go_live(settings, project, run, switches, process.online, since_us=None, rows_per_s=1.0)
+    go_live(settings, project, run, switches, process.online, since_us=since_us, rows_per_s=1.0)
     return switches
 
 

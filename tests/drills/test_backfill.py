@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from feature_store.offline_log import log_folder, segments_below
@@ -20,7 +22,7 @@ from streams.switch_point import BehindError
 from tests.drills.backfill_world import BackfillProcess, backfill, backfill_of, final_rows
 from tests.drills.simulated_world import Broker, Store
 from tests.integration.test_stream_kill import comparable, different
-from tests.stream_world import Traffic, feature_log, make_project, make_traffic
+from tests.stream_world import HOUR_US, START_US, Traffic, feature_log, make_project, make_traffic
 
 _EVENTS = 250
 
@@ -89,11 +91,16 @@ def test_a_backfilled_view_ends_like_one_that_was_always_live(
 
 
 def _hand_over(
-    settings: Settings, project: Project, view: FeatureView, broker: Broker, process: BackfillProcess
+    settings: Settings,
+    project: Project,
+    view: FeatureView,
+    broker: Broker,
+    process: BackfillProcess,
+    since_us: int | None = None,
 ) -> None:
     while True:
         try:
-            switches = backfill(settings, project, view, broker, process)
+            switches = backfill(settings, project, view, broker, process, since_us)
         except BehindError:  # what was forwarded is not durable yet, as of a worker that flushes now and then
             process.flush()
             continue
@@ -145,3 +152,24 @@ def test_nothing_is_left_behind(world: tuple[Project, Traffic, Settings, Store],
     assert not list((settings.state_dir / project.name / "backfill").rglob("*.snapshot"))
     assert files
     assert all(segment.first == 0 or any(f.last == segment.first - 1 for f in files) for segment in files)
+
+
+def test_from_an_instant_on_it_is_the_same(world: tuple[Project, Traffic, Settings, Store], tmp_path: Path) -> None:
+    """Rows online of keys with events, and every change of the feature log since."""
+    project, traffic, whole, calm = world
+    since_us = START_US + 20 * HOUR_US
+    for view in project.views:
+        settings, store = settings_of(tmp_path / view.name, 30), Store()
+        broker = Broker.with_traffic(project, traffic)
+        process = BackfillProcess(settings, project, broker, store, np.random.default_rng(9), closed=view.name)
+        process.turns(150)
+        process.flush()
+        _hand_over(settings, project, view, broker, process, since_us)
+        process.live()
+
+        assert final_rows(settings, project, view) == final_rows(whole, project, view)
+        assert all(calm.content()[place] == row for place, row in store.content().items())
+        found, expected = (comparable(feature_log(of, project, view)) for of in (settings, whole))
+        late = pc.greater_equal(expected["event_timestamp"], pa.scalar(since_us, pa.timestamp("us", tz="UTC")))
+        assert not different(found, expected.filter(late), view.entity)
+        assert 100 < found.num_rows < expected.num_rows

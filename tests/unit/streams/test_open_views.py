@@ -60,6 +60,14 @@ def test_the_first_worker_opens_all_and_writes_it_down(home: Home) -> None:
     assert not any(view.waiting_for for view in applied.views.values())
 
 
+def test_of_a_home_older_than_the_file_state_of_another_definition_is_noticed(home: Home) -> None:
+    view = home.define(USE % "").view("use")
+    state_folder(home.settings, "shop", "use", compile_view(view).version).mkdir(parents=True)
+
+    assert home.start(USE % ', closed="right"')[1] == []
+    assert home.start(USE % ', closed="right"', MORE)[1] == ["more"]
+
+
 def test_a_new_view_waits_only_when_there_are_events(home: Home) -> None:
     home.start(USE % "")
     assert home.start(USE % "", MORE)[1] == ["use", "more"]
