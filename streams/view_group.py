@@ -18,6 +18,7 @@ from headrace.errors import IntegrityError
 from headrace.kafka_clients import consumer, take, watermarks
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
+from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from streams.dead_letters import DeadLetters
 from streams.erased_rows import ErasedBatches
@@ -25,6 +26,7 @@ from streams.keyed_log import decode_batch
 from streams.late_letters import LateLetters
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
+from streams.open_views import OpenViews
 from streams.snapshot_places import snapshot_store
 from streams.view_owner import OpenedViews, ViewOwner
 from streams.view_task import OnlineRows, ViewTask
@@ -39,6 +41,8 @@ _FEW = 20
 _MORE_S = 0.01
 """With many rows (at least this part of a micro-batch) more are on their way, and a key is written online once."""
 _ROOM_US = 600_000_000
+_LOOK_EVERY_S = 1.0
+"""How often it is looked whether a backfill has ended."""
 _LOG = get_logger(__name__)
 
 
@@ -74,12 +78,14 @@ class ViewGroup:
         self._letters = Sender(settings)
         self._late = LateLetters(settings, DeadLetters(self._letters))
         self._erased = ErasedBatches(ErasedSubjects(register_path(settings, project.name)), project)
-        self._plans: dict[str, list[ViewPlan]] = {}
-        for view in project.views:
-            plan = roomy(compile_view(view))
-            self._plans.setdefault(keyed_topic(project.name, view.entity).name, []).append(plan)
-            # What is compiled or loaded at first use is so before anybody waits for a partition.
-            ViewState.restore(plan, ViewState(plan).snapshot())
+        self._plans: dict[str, list[ViewPlan]] = {
+            keyed_topic(project.name, view.entity).name: [] for view in project.views
+        }
+        """By keyed topic; of the views that wait for a backfill there are none."""
+        self._choice = OpenViews(settings, project, plan_of=lambda view: roomy(compile_view(view)))
+        self._looked_s = time.monotonic()
+        for view in self._choice.at_start():
+            self._add_plan(view)
         self._tasks: dict[Place, list[ViewTask]] = {}
         self._new: set[Place] = set()
         self._due_s: dict[int, float] = {}
@@ -106,6 +112,7 @@ class ViewGroup:
             wait_s: longest wait for the first message.
         """
         self._follow()
+        self._open_ready()
         rows, touched = self._read(wait_s)
         for place in touched:
             for task in self._tasks[place]:
@@ -172,39 +179,75 @@ class ViewGroup:
             else:
                 self._drop(change.places)
         if opened := self._owner.opened():
-            now_s, every_s = time.monotonic(), self._settings.stream.snapshot_every_s
-            every = [task for views in opened.values() for task in views.tasks]
-            # Staggered, so that no two snapshots make one long stop.
-            self._due_s |= {id(task): now_s + every_s * (n + 1) / len(every) for n, task in enumerate(every)}
-            self._dirty |= dict.fromkeys(map(id, every), True)
             self._new |= {place for place, views in opened.items() if all(task.offset < 0 for task in views.tasks)}
             self._tasks |= {place: views.tasks for place, views in opened.items()}
             self._consumer.incremental_assign([TopicPartition(*place, views.start) for place, views in opened.items()])
+            self._begin([task for views in opened.values() for task in views.tasks])
+            # Of a view that became ready while they were being opened.
+            self._open_missing()
+
+    def _begin(self, tasks: list[ViewTask]) -> None:
+        now_s, every_s = time.monotonic(), self._settings.stream.snapshot_every_s
+        # Staggered, so that no two snapshots make one long stop.
+        self._due_s |= {id(task): now_s + every_s * (n + 1) / len(tasks) for n, task in enumerate(tasks)}
+        self._dirty |= dict.fromkeys(map(id, tasks), True)
+
+    def _open_ready(self) -> None:
+        """Open views whose backfill has ended; they are read from their switch, which the others pass over."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        if ready := self._choice.now_ready():
+            for view in ready:
+                self._add_plan(view)
+            self._open_missing()
+
+    def _open_missing(self) -> None:
+        for place, tasks in self._tasks.items():
+            known = {task.plan.version for task in tasks}
+            missing = [plan for plan in self._plans[place[0]] if plan.version not in known]
+            if missing:
+                opened = [self._open_view(plan, place[1], self._owner.epochs[place]) for plan in missing]
+                tasks.extend(opened)
+                self._consumer.incremental_unassign([TopicPartition(*place)])
+                self._consumer.incremental_assign([TopicPartition(*place, self._start(place, tasks))])
+                self._begin(opened)
+                for task in opened:
+                    # Its rows are due at once, not with the next message.
+                    self._late.send(task.step(log=self._log))
+
+    def _add_plan(self, view: FeatureView) -> None:
+        plan = roomy(compile_view(view))
+        # What is compiled or loaded at first use is so before anybody waits for a partition.
+        ViewState.restore(plan, ViewState(plan).snapshot())
+        self._plans[keyed_topic(self._project.name, view.entity).name].append(plan)
 
     def _open(self, place: Place, epoch: int) -> OpenedViews:
         """Restore one partition; runs beside the others."""
         topic, partition = place
-        settings, project, tasks = self._settings, self._project, []
-        for plan in self._plans[topic]:
-            name = plan.view.name
-            task = ViewTask(
-                plan,
-                partition,
-                snapshots=snapshot_store(settings, project.name, name, plan.version, partition),
-                log_dir=log_folder(settings.offline_dir, project.name, "features", name, partition),
-                online=self._online,
-                now_us=self._now_us,
-                epoch=epoch,
-            )
-            task.restore()
-            tasks.append(task)
-            _LOG.info("view opened", view=name, partition=partition, offset=task.offset + 1)
+        tasks = [self._open_view(plan, partition, epoch) for plan in tuple(self._plans[topic])]
         return OpenedViews(tasks=tasks, start=self._start(place, tasks), epoch=epoch)
+
+    def _open_view(self, plan: ViewPlan, partition: int, epoch: int) -> ViewTask:
+        settings, project, name = self._settings, self._project.name, plan.view.name
+        task = ViewTask(
+            plan,
+            partition,
+            snapshots=snapshot_store(settings, project, name, plan.version, partition),
+            log_dir=log_folder(settings.offline_dir, project, "features", name, partition),
+            online=self._online,
+            now_us=self._now_us,
+            epoch=epoch,
+        )
+        task.restore()
+        _LOG.info("view opened", view=name, partition=partition, offset=task.offset + 1)
+        return task
 
     def _start(self, place: Place, tasks: list[ViewTask]) -> int:
         """First offset to read."""
-        start = min(task.offset for task in tasks) + 1
         first, end = self._membership.ask(lambda client: watermarks(client, *place, self._bootstrap)).result()
+        start = min((task.offset + 1 for task in tasks), default=end)
         if not first <= start <= end:
             raise IntegrityError(
                 f"{place[0]}:{place[1]} holds the offsets {first} to {end}, but the state continues at {start}",
@@ -216,7 +259,7 @@ class ViewGroup:
         """Save what moves, behind the rows it was given; the others go on meanwhile."""
         released_us = self._now_us()
         moving = {place: self._tasks[place] for place in change.places}
-        offsets = {place: min(task.offset for task in tasks) + 1 for place, tasks in moving.items()}
+        offsets = {place: min((task.offset + 1 for task in tasks), default=0) for place, tasks in moving.items()}
         for place, tasks in moving.items():
             for task in tasks:
                 if task.unsaved:
@@ -242,8 +285,8 @@ class ViewGroup:
             for message in messages:
                 place = (message.topic(), message.partition())
                 tasks, offset = self._tasks.get(place), message.offset()
-                if tasks is None:
-                    continue  # it was given up while its messages were on their way
+                if not tasks:
+                    continue  # it was given up while its messages were on their way, or all its views wait
                 batch = self._erased.without(decode_batch(message.value()), tasks[0].plan.view.entity)
                 rows += len(batch)
                 touched.add(place)
