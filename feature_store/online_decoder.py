@@ -4,7 +4,6 @@ Pure; the readers in :mod:`feature_store.lookup` bring the bytes, and :mod:`feat
 read at an instant can say.
 """
 
-import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from feature_store.stored_kernels import (
     judge,
     locate,
 )
+from feature_store.stored_row import StoredRowReader
 from feature_store.view_rows import EXPIRED, NOT_FOUND, PRESENT, STATUSES, ViewColumns, ViewRow
 from headrace.errors import IntegrityError
 
@@ -64,11 +64,7 @@ class RowDecoder:
         self._nothing: dict[str, Value] = dict.fromkeys(self._names)
         self._base = self._shape.width - self._shape.base
         self._ttl_us = NEVER_US if plan.view.ttl_us is None else plan.view.ttl_us
-        self._row = struct.Struct(f"<BBHHH{HEADER_WORDS - 1}q{plan.width}d")
-        self._places = [
-            (name, entry.slot, entry.slot + entry.feature.width, entry.feature.is_list, bool(plan.is_int[entry.slot]))
-            for name, entry in zip(self._names, plan.features, strict=True)
-        ]
+        self._stored = StoredRowReader(plan)
         self.decode([None], [0], [None])  # so that the kernels are loaded before the first request waits for them
 
     def decode(
@@ -152,35 +148,18 @@ class RowDecoder:
         return _Answer(kind, status, own_state, head, values)
 
     def _as_stored(self, data: bytes | None) -> ViewRow:
-        view = self.plan.view.name
-        if not data:
+        view, row = self.plan.view.name, self._stored.read(data)
+        if row is None:
             return ViewRow(view=view, status=NOT_FOUND, values=self._nothing.copy())
-        if len(data) < 8 * HEADER_WORDS or data[0] != ROW_FORMAT or len(data) % 8:
-            raise self._damaged()
-        if int.from_bytes(data[8:16], "little", signed=True) != self._definition:
-            return ViewRow(view=view, status=NOT_FOUND, values=self._nothing.copy())
-        if len(data) < self._row.size:
-            raise self._damaged()
-        line = self._row.unpack_from(data)
-        cells = line[4 + HEADER_WORDS :]
-        if line[2] != len(cells):
-            raise self._damaged()
-        values: dict[str, Value] = {}
-        for name, low, high, is_list, whole in self._places:
-            if is_list:
-                values[name] = [int(cell) if whole else cell for cell in cells[low:high] if cell == cell]
-            else:
-                cell = cells[low]
-                values[name] = None if cell != cell else int(cell) if whole else cell
-        version, valid_from, valid_until, watermark = line[6:10]
+        values = [None if value != value else value for value in row.values]  # NaN is null
         return ViewRow(
             view=view,
             status=PRESENT,
-            values=values,
-            event_time_us=valid_from,
-            valid_until_us=valid_until,
-            version=version,
-            watermark_us=watermark,
+            values=dict(zip(self._names, values, strict=True)),
+            event_time_us=row.valid_from_us,
+            valid_until_us=row.valid_until_us,
+            version=row.version,
+            watermark_us=row.watermark_us,
         )
 
     def _nothing_yet(self, rows: int) -> I64:
