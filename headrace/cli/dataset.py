@@ -10,7 +10,7 @@ from headrace.cli.teller import Teller
 from headrace.clock import SystemClock, format_us, parse_us
 from headrace.config import load_settings
 from headrace.errors import ConfigError
-from headrace.spec.project import Project, load_project
+from headrace.spec.project import load_project
 
 if TYPE_CHECKING:
     from headrace.contracts.artifacts import DatasetManifest
@@ -49,18 +49,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def only_model(project: Project, name: str | None) -> str:
-    """The model meant: the one named, or the project's only one.
-
-    Raises:
-        ConfigError: there is no such model, or several to choose from.
-    """
-    if name is None and len(project.models) != 1:
-        names = [model.name for model in project.models]
-        raise ConfigError(f"project {project.name!r} has models {names}", hint="say which one with --model")
-    return project.models[0].name if name is None else project.model(name).name
-
-
 def instant(text: str, option: str) -> int:
     """Microseconds of a time given on the command line.
 
@@ -77,7 +65,7 @@ def _build(args: argparse.Namespace) -> "DatasetManifest":
     from feature_store.dataset import build_dataset
 
     project = load_project(args.project)
-    model = project.model(only_model(project, args.model))
+    model = project.only_model(args.model)
     with Teller() as tell:
         return build_dataset(
             load_settings(),
