@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BENCHES = {
     "stream": "Kafka JSON to exact features in Redis, one process on one core, beside a Faust agent",
     "backfill": "every feature of a file of events, beside polars",
-    "dataset": "a training set from raw events, beside DuckDB",
+    "dataset": "a training set from stored features, beside Feast and DuckDB; with --from-events from raw events",
     "lookup": "rows looked up online, beside Feast",
     "http": "rows looked up over HTTP, one worker, beside Feast's own server",
     "write": "rows written online, beside Feast",
@@ -24,7 +24,8 @@ BENCHES = {
 
 _FUNCTIONS = {
     "backfill": ("file_bench", "run_backfill"),
-    "dataset": ("file_bench", "run_dataset"),
+    "dataset": ("table_bench", "run_tables"),
+    "dataset --from-events": ("file_bench", "run_dataset"),
     "lookup": ("online_bench", "run_lookup"),
     "http": ("http_bench", "run_http"),
     "write": ("online_bench", "run_write"),
@@ -39,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--project", default="examples/fraud", type=Path, help="project folder (default: %(default)s)")
     parser.add_argument(
+        "--from-events", action="store_true", help="dataset: compute the features, stored ones are not read"
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="print one JSON object for each row, and nothing else",
@@ -48,8 +52,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.name not in BENCHES:
         raise ConfigError(f"benchmark {args.name!r} is unknown", hint=f"use one of {', '.join(BENCHES)}")
+    if args.from_events and args.name != "dataset":
+        raise ConfigError(f"--from-events says nothing to {args.name}", hint="use it with dataset")
     if args.name != "stream":
-        return _measure(args.name, as_lines=args.json)
+        return _measure(args.name + (" --from-events" if args.from_events else ""), as_lines=args.json)
     if not (args.project / "fraud.py").is_file():
         raise ConfigError(f"project {args.project} is not the fraud example", hint="run it in the checkout")
     from headrace.bench.stream_bench import run_stream_bench
