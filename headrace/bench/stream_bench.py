@@ -1,7 +1,8 @@
 """Kafka to exact features in Redis: one process on one core, beside a Faust agent doing the same work.
 
 Both read the very same messages (JSON of about 107 bytes each) of topics that are already full, keep count and mean
-amount of customers and of terminals over 1, 7 and 30 days, and write Feast's rows: twelve values. Servers have the other core.
+amount of customers and of terminals over 1, 7 and 30 days, and write Feast's rows: twelve values. Servers have the
+other core.
 The fraud example is measured too: its terminals join labels, which arrive a week later as messages of their own.
 The events may be written as Avro, or as Arrow batches of an hour, about 90 events each; the agent's stay JSON.
 """

@@ -102,6 +102,7 @@ def _as_json(result: "StreamResult", form: str) -> dict[str, object]:
         "peer": "faust",
         "peer_value": round(result.peer.per_second),
         "ratio": round(result.online.per_second / result.peer.per_second, 1),
+        "cpu_us_per_event": round(result.online.cpu_us, 2),
         "machine": result.machine,
     }
 
