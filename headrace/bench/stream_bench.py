@@ -25,7 +25,7 @@ from headrace.local.stack import EmbeddedStack
 from headrace.spec.project import Project, load_project
 from streams.publisher import Publisher
 
-__all__ = ["FORMATS", "StreamResult", "run_stream_bench"]
+__all__ = ["FORMATS", "StreamResult", "bench_project", "run_stream_bench"]
 
 DEFINITIONS = """
 from headrace import ArrowBatches, Avro, EventStream, FeatureView, Float64, Int64, Json, count, mean
@@ -107,15 +107,15 @@ def run_stream_bench(
         try:
             pin([service.pid for service in stack.status().services if service.pid], servers)
             table = generate(World(customers=5_000, terminals=10_000, days=WARM_DAYS + MEASURED_DAYS))
-            project = _bench_project(Path(folder) / "bench_online", form)
+            project = bench_project(Path(folder) / "bench_online", form)
             sides = {"online": _headrace_side(settings, project, table, measured, log=False, say=say)}
             if everything:
-                copy = _bench_project(Path(folder) / "bench_logged", form)
+                copy = bench_project(Path(folder) / "bench_logged", form)
                 sides["logged"] = _headrace_side(settings, copy, table, measured, log=True, say=say)
                 example = _example(example_path, Path(folder) / "bench_labels")
                 sides["labelled"] = _headrace_side(settings, example, table, measured, log=False, say=say)
             if form != "json":
-                project = _bench_project(Path(folder) / "bench_peer", "json")
+                project = bench_project(Path(folder) / "bench_peer", "json")
                 few = Publisher(
                     settings, project, project.only_stream(), table.slice(0, PEER_WARM + PEER_MEASURED), None
                 )
@@ -193,7 +193,7 @@ def _faust_side(
     return Rate(events=PEER_MEASURED, **json.loads(lines[-1])), busy
 
 
-def _bench_project(folder: Path, form: str) -> Project:
+def bench_project(folder: Path, form: str) -> Project:
     """The benchmark's definitions, with a topic of its own."""
     return _write(folder, DEFINITIONS.format(stream=f"{folder.name}-tx", form=FORMATS[form]))
 

@@ -18,6 +18,7 @@ BENCHES = {
     "dataset": "a training set from stored features, beside Feast and DuckDB; with --from-events from raw events",
     "lookup": "rows looked up online, beside Feast",
     "http": "rows looked up over HTTP, one worker, beside Feast's own server",
+    "latency": "age of an event when its features can be read, at 10,000 events a second, beside the broker alone",
     "write": "rows written online, beside Feast",
 }
 """Name -> what it measures."""
@@ -31,6 +32,7 @@ _FUNCTIONS = {
     "dataset --from-events": ("file_bench", "run_dataset"),
     "lookup": ("online_bench", "run_lookup"),
     "http": ("http_bench", "run_http"),
+    "latency": ("latency_bench", "run_latency"),
     "write": ("online_bench", "run_write"),
 }
 """Name -> module of headrace.bench and its function; imported when asked for, as some take seconds."""
