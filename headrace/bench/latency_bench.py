@@ -44,6 +44,7 @@ _PATIENCE_S = 60.0
 _TICK_S = 0.001
 _KEY_AT = -8
 """Where, before the project's name, the entity's number stands in a hash key of the online store."""
+_EVENT = b'{"transaction_id":%d,"tx_datetime":%d,"customer_id":%d,"terminal_id":%d,"tx_amount":%d.25}'
 Say = Callable[[str], None]
 Look = Callable[[float], None]
 
@@ -161,13 +162,8 @@ def _publish(
     def send(first: int, end: int) -> None:
         now, wall_us = time.perf_counter(), time.time_ns() // 1_000
         for number in range(first, end):
-            value = b'{"transaction_id":%d,"tx_datetime":%d,"customer_id":%d,"terminal_id":%d,"tx_amount":%d.25}' % (
-                number,
-                wall_us,
-                number,
-                number,
-                number % 100,
-            )
+            place = number % _KEYS
+            value = _EVENT % (number, wall_us, place, place, number % 100)
             sent[number] = now
             sender.send(topic, value, key=b"%d" % number)
         sender.poll()
