@@ -66,14 +66,14 @@ def join_in_memory(source: AsOfSource, asked_keys: pa.ChunkedArray, at: pa.Chunk
         schema = pa.unify_schemas([each.schema.to_arrow_schema().remove_metadata() for each in metadata])
     except pa.ArrowInvalid:
         return None
-    wanted = [source.key, source.time, *([source.created] if source.created else []), *source.features]
-    if not set(wanted) <= set(schema.names) or not _is_taken(schema, source, asked_keys.type):
+    by = [source.key, source.time, *([source.created] if source.created else [])]
+    if not {*by, *source.features} <= set(schema.names) or not _is_taken(schema, source, asked_keys.type):
         return None
-    stored = ds.dataset(list(source.files), schema=schema, format="parquet").to_table(
-        columns=list(dict.fromkeys(wanted))
-    )
-    rows = _find(source, stored, asked_keys, at)
+    log = ds.dataset(list(source.files), schema=schema, format="parquet")
+    # Read in two steps: what rows are found by is let go before the values come.
+    rows = _find(source, log, asked_keys, at)
     taken = pa.array(rows, mask=rows == ABSENT)
+    stored = log.to_table(columns=list(source.features))
     return pa.table({name: stored[name].combine_chunks().take(taken) for name in source.features})
 
 
@@ -86,25 +86,27 @@ def _is_taken(schema: pa.Schema, source: AsOfSource, asked: pa.DataType) -> bool
     return (is_number or is_text) and all(each in _TIME_UNITS for each in times)
 
 
-def _find(source: AsOfSource, stored: pa.Table, asked_keys: pa.ChunkedArray, at: pa.ChunkedArray) -> _I64:
-    """Row of each question in ``stored``."""
+def _find(source: AsOfSource, log: ds.Dataset, asked_keys: pa.ChunkedArray, at: pa.ChunkedArray) -> _I64:
+    """Row of each question in ``log``."""
+    stored = log.to_table(columns=list({source.key, source.time, source.created} - {None}))
     if not stored.num_rows or not len(asked_keys):
         return np.full(len(asked_keys), ABSENT, np.int64)
+    asked, codes, groups = _codes(asked_keys, stored[source.key])
     times, nothing = _numbers(stored[source.time])
     created = _numbers(stored[source.created])[0] if source.created else np.zeros(len(times), np.int64)
-    asked, codes, groups = _codes(asked_keys, stored[source.key])
+    del stored
     if nothing is not None:
         codes[nothing] = ABSENT
     instants, unknown = _numbers(at)
     if unknown is not None:
         asked[unknown] = ABSENT
-    start, rows = group_rows(codes, groups)
-    placed, ties = order_groups(start, rows, times, created)
-    found = np.empty(len(asked), np.int64)
-    newest_rows(start, placed, asked, instants, -1 if source.ttl_us is None else source.ttl_us, found)
+    start, rows, placed = group_rows(codes, groups, times)
+    del times, codes
+    ties = order_groups(start, rows, placed, created)
+    found: _I64 = newest_rows(start, placed, asked, instants, -1 if source.ttl_us is None else source.ttl_us)
     there = found != ABSENT
     if ties.any():
-        _settle(source.features, stored, rows, ties, found[there])
+        _settle(source.features, log, rows, ties, found[there])
     found[there] = rows[found[there]]
     return found
 
@@ -138,7 +140,7 @@ def _numbers(column: pa.ChunkedArray) -> tuple[_I64, NDArray[np.bool_] | None]:
 
 
 def _settle(
-    features: Sequence[str], stored: pa.Table, rows: NDArray[np.int32], ties: NDArray[np.bool_], found: _I64
+    features: Sequence[str], log: ds.Dataset, rows: NDArray[np.int32], ties: NDArray[np.bool_], found: _I64
 ) -> None:
     """Put the row with the larger values at the found end of each run of full ties; writes ``rows``."""
     ends = np.unique(found[ties[found]])
@@ -149,7 +151,7 @@ def _settle(
     sizes = ends - first + 1
     places = np.repeat(first - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
     tied = (
-        stored.select(list(features))
+        log.to_table(columns=list(features))
         .take(pa.array(rows[places]))
         .rename_columns([f"c{number}" for number in range(len(features))])
     )

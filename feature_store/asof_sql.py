@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,9 +24,7 @@ class SqlAsOfJoin:
     """
 
     def __init__(self, spine: pa.Table, time: str, memory_limit: str) -> None:
-        asked = spine.append_column(_ROW, pa.array(range(spine.num_rows), pa.int64()))
-        self._asked = asked.append_column(_AT, pc.cast(spine[time], pa.int64()))
-        self._limit = memory_limit
+        self._spine, self._time, self._limit = spine, time, memory_limit
         self._spill: Any = None
         self._connection: Any = None
 
@@ -88,7 +87,8 @@ class SqlAsOfJoin:
         if self._connection is None:
             self._spill = tempfile.TemporaryDirectory(prefix="headrace-join-")
             self._connection = duckdb.connect(config={"memory_limit": self._limit, "temp_directory": self._spill.name})
-            self._connection.register("given", self._asked)
+            asked = self._spine.append_column(_ROW, pa.array(np.arange(self._spine.num_rows)))
+            self._connection.register("given", asked.append_column(_AT, pc.cast(self._spine[self._time], pa.int64())))
             # Of a registered table DuckDB does not know the size; it would take it for tiny and join in nested loops.
             self._connection.execute("CREATE TEMP TABLE spine AS SELECT * FROM given")
             self._connection.execute("SET asof_loop_join_threshold = 0")

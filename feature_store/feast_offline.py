@@ -8,7 +8,9 @@ Configured by class path, ``offline_store: {type: feature_store.feast_offline.He
 configuration class by its name in this module.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,7 +46,7 @@ class HeadraceOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc
     memory_limit: str = _MEMORY_LIMIT
     """Beyond it DuckDB works on disk."""
     rows_in_memory: int = _ROWS_IN_MEMORY
-    """Of a view's log; a longer one is joined by DuckDB."""
+    """Of the logs of all views joined at once; longer ones are joined by DuckDB, which works on disk."""
 
 
 class HeadraceOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feast ships no types
@@ -123,42 +125,23 @@ class _AsOfJob(RetrievalJob):  # type: ignore[misc]  # Feast ships no types
         frame = self._entity_df.copy()
         frame[self._time] = pd.to_datetime(frame[self._time], utc=True).astype("datetime64[us, UTC]")
         spine = pa.Table.from_pandas(frame, preserve_index=False)
-        limits = self._config.offline_store
-        with SqlAsOfJoin(spine, self._time, getattr(limits, "memory_limit", _MEMORY_LIMIT)) as sql:
-            asked = spine
-            for view in self._views:
-                name = view.projection.name_to_use()
-                features = [
-                    reference.split(":")[1] for reference in self._references if reference.startswith(f"{name}:")
-                ]
-                found = self._join(sql, asked, view, features, getattr(limits, "rows_in_memory", _ROWS_IN_MEMORY))
-                prefix = f"{view.projection.name_alias or view.name}__" if self._full_names else ""
-                for feature in features:
-                    spine = spine.append_column(prefix + feature, found[feature])
+        wanted = [_Wanted(view, self._references) for view in self._views]
+        for each, found in zip(wanted, self._join(spine, wanted), strict=True):
+            prefix = f"{each.view.projection.name_alias or each.view.name}__" if self._full_names else ""
+            for feature in each.features:
+                spine = spine.append_column(prefix + feature, found[feature])
         return spine
 
-    def _join(
-        self, sql: SqlAsOfJoin, asked: pa.Table, view: FeatureView, features: Sequence[str], most_rows: int
-    ) -> pa.Table:
-        """Features of the view for each row of ``asked``, in its order."""
-        source = view.batch_source
-        files = _files(Path(source.path))
-        if not files:
-            return _nothing(view, features, asked.num_rows)
-        mapping = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
-        ttl_us = (view.ttl // timedelta(microseconds=1) if view.ttl else 0) or None
-        created = source.created_timestamp_column or None
-        if len(mapping) == 1:
-            ((key, asked_key),) = mapping.items()
-            log = AsOfSource(
-                files=files, key=key, time=source.timestamp_field, created=created, features=features, ttl_us=ttl_us
-            )
-            instants = asked[self._time].cast(pa.int64())
-            if (found := join_in_memory(log, asked[asked_key], instants, most_rows)) is not None:
-                return found
-        return sql.join(
-            files, keys=mapping, time=source.timestamp_field, created=created, features=features, ttl_us=ttl_us
-        )
+    def _join(self, spine: pa.Table, wanted: Sequence["_Wanted"]) -> list[pa.Table]:
+        """Features of each view for each row of ``spine``, in its order; views side by side, kernels hold no lock."""
+        limits = self._config.offline_store
+        workers = min(len(wanted), os.cpu_count() or 1)
+        most_rows = getattr(limits, "rows_in_memory", _ROWS_IN_MEMORY) // workers
+        instants = spine[self._time].cast(pa.int64())
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(pool.map(lambda each: each.in_memory(spine, instants, most_rows), wanted))
+        with SqlAsOfJoin(spine, self._time, getattr(limits, "memory_limit", _MEMORY_LIMIT)) as sql:
+            return [each.in_sql(sql) if table is None else table for each, table in zip(wanted, found, strict=True)]
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write the result as one Parquet file."""
@@ -169,6 +152,54 @@ class _AsOfJob(RetrievalJob):  # type: ignore[misc]  # Feast ships no types
         pq.write_table(self.to_arrow(timeout=timeout), target)
 
 
+class _Wanted:
+    """What is asked of one view."""
+
+    def __init__(self, view: FeatureView, references: Sequence[str]) -> None:
+        source = view.batch_source
+        name = view.projection.name_to_use()
+        self.view = view
+        self.features = [reference.split(":")[1] for reference in references if reference.startswith(f"{name}:")]
+        self._files = _files(Path(source.path))
+        self._keys = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
+        self._time, self._created = source.timestamp_field, source.created_timestamp_column or None
+        self._ttl_us = (view.ttl // timedelta(microseconds=1) if view.ttl else 0) or None
+
+    def in_memory(self, spine: pa.Table, instants: pa.ChunkedArray, most_rows: int) -> pa.Table | None:
+        """None when it is left to SQL."""
+        if not self._files:
+            return self._nothing(spine.num_rows)
+        if len(self._keys) != 1:
+            return None
+        ((key, asked),) = self._keys.items()
+        log = AsOfSource(
+            files=self._files,
+            key=key,
+            time=self._time,
+            created=self._created,
+            features=self.features,
+            ttl_us=self._ttl_us,
+        )
+        return join_in_memory(log, spine[asked], instants, most_rows)
+
+    def in_sql(self, sql: SqlAsOfJoin) -> pa.Table:
+        """The same from DuckDB."""
+        return sql.join(
+            self._files,
+            keys=self._keys,
+            time=self._time,
+            created=self._created,
+            features=self.features,
+            ttl_us=self._ttl_us,
+        )
+
+    def _nothing(self, rows: int) -> pa.Table:
+        """Columns of a view whose log has no file yet."""
+        types = {field.name: field.dtype.to_value_type().name for field in self.view.features}
+        nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE_LIST": pa.list_(pa.float64())}
+        return pa.table({name: pa.nulls(rows, nulls.get(types[name], pa.null())) for name in self.features})
+
+
 def _is_plain_parquet(source: DataSource | None) -> bool:
     return (
         isinstance(source, FileSource)
@@ -176,13 +207,6 @@ def _is_plain_parquet(source: DataSource | None) -> bool:
         and "://" not in source.path
         and not source.field_mapping
     )
-
-
-def _nothing(view: FeatureView, features: Sequence[str], rows: int) -> pa.Table:
-    """Columns of a view whose log has no file yet."""
-    types = {field.name: field.dtype.to_value_type().name for field in view.features}
-    nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE_LIST": pa.list_(pa.float64())}
-    return pa.table({name: pa.nulls(rows, nulls.get(types[name], pa.null())) for name in features})
 
 
 def _files(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from feature_store.lookup import LookupRequest, ViewRow
@@ -18,6 +19,7 @@ from serving.http_router import HttpRoute, HttpRouter
 from serving.json_body import read_json
 from serving.metrics import CONTENT_TYPE
 from serving.model_service import ModelService
+from serving.openapi import describe_api
 from serving.parts import ServingParts
 from serving.predict_payload import PredictPayload
 from serving.request_error import RequestError
@@ -55,6 +57,7 @@ class App:
                         ("GET", "/health", self._health),
                         ("GET", "/ready", self._ready),
                         ("GET", "/metrics", self._exposition),
+                        ("GET", "/openapi.json", self._description),
                     )
                 ),
             ]
@@ -101,6 +104,10 @@ class App:
 
     async def _exposition(self, _path: Mapping[str, str], _body: bytes) -> Reply:
         return Reply(content=self._parts.metrics.text(), content_type=CONTENT_TYPE.encode())
+
+    async def _description(self, _path: Mapping[str, str], _body: bytes) -> Reply:
+        max_batch = self._parts.settings.serve.max_batch
+        return Reply(content=describe_api(self._parts.project, version=version("headrace"), max_batch=max_batch))
 
     def _service(self, name: str) -> ModelService:
         service = self._parts.services.get(name)

@@ -83,13 +83,13 @@ def run_load(port: int, requests: Sequence[bytes], *, connections: int, seconds:
     return HttpLoad(seconds=took / 1e9, latencies_s=spent[:count] / 1e9)
 
 
-@njit  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(nogil=True)  # type: ignore[untyped-decorator]  # numba ships no types
 def _now(clock: _I64) -> int:
     _clock(_CLOCK_MONOTONIC, clock.ctypes.data)
     return int(clock[0] * 1_000_000_000 + clock[1])
 
 
-@njit  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(nogil=True)  # type: ignore[untyped-decorator]  # numba ships no types
 def _whole(buffer: _Bytes, have: int) -> int:
     """Size of the answer that begins the buffer: 0 when its head is not complete, -1 for another status than 200."""
     for at in range(have - 3):
@@ -113,7 +113,7 @@ def _whole(buffer: _Bytes, have: int) -> int:
     return 0
 
 
-@njit  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(nogil=True)  # type: ignore[untyped-decorator]  # numba ships no types
 def _ask(numbers: _Bytes, data: _Bytes, ends: _I64, buffers: _Bytes, spent: _I64, duration: int) -> tuple[int, int]:
     """How many answers in how many nanoseconds; -1 answers when one went wrong. Ends with no request under way."""
     n = numbers.size

@@ -150,7 +150,7 @@ class Asker:
         if response.will_close:
             self.connection = None
         is_json = response.headers.get_content_type() == "application/json"
-        return response.status, json.loads(content) if is_json else content
+        return response.status, json.loads(content) if is_json and content else content
 
     def predict(self, model: str, event: dict[str, Any]) -> dict[str, Any]:
         """The answer to one event, which must not fail."""
