@@ -5,20 +5,19 @@
 The blocking and the asyncio reader share everything but the wire. Many entities are read fastest as columns.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
-import redis.asyncio
 from numpy.typing import ArrayLike
 
 from feature_store.lookup_columns import ColumnsAsked, ReplyReader
 from feature_store.lookup_wire import LookupRequest, LookupWire
 from feature_store.own_event import OwnEvent
 from feature_store.redis_online import address_of, connect, translate
+from feature_store.redis_pipe import RedisPipe
 from feature_store.view_rows import EXPIRED, NOT_FOUND, PRESENT, STALE, ViewColumns, ViewRow
-from headrace.errors import IntegrityError, UnavailableError
+from headrace.errors import IntegrityError
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 
@@ -155,82 +154,18 @@ class OnlineReader:
 
 
 class AsyncOnlineReader:
-    """Reads of a project's views on one event loop: what is asked while a round trip is under way goes out together."""
+    """Reads of a project's views on one event loop: what is asked in one turn of it goes out together."""
 
     def __init__(self, redis_url: str, project: Project) -> None:
-        self._address = address_of(redis_url)
         self._wire = LookupWire(project)
-        self._pool: Any = redis.asyncio.ConnectionPool.from_url(redis_url, socket_connect_timeout=_TIMEOUT_S)
-        self._connection: Any = None
-        self._waiting: list[tuple[list[bytes], asyncio.Future[list[Any]]]] = []
-        self._pump: asyncio.Task[None] | None = None
+        self._pipe = RedisPipe(redis_url, timeout_s=_TIMEOUT_S)
 
     async def read(self, requests: Sequence[LookupRequest]) -> list[dict[str, ViewRow]]:
         """As :meth:`OnlineReader.read`."""
-        commands = self._wire.encode(requests)
-        replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((commands, replies))
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.create_task(self._send_waiting())
-        return self._wire.decode(requests, _checked(await replies, self._address))
+        return self._wire.decode(requests, await self._pipe.replies(self._wire.encode(requests)))
 
     async def close(self) -> None:
-        if self._pump is not None:
-            self._pump.cancel()
-        waiting, self._waiting = self._waiting, []
-        for _, waiter in waiting:
-            if not waiter.done():
-                waiter.set_exception(UnavailableError("the reader was closed"))
-        await self._pool.disconnect()
-
-    async def _send_waiting(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            commands = [command for part, _ in batch for command in part]
-            try:
-                replies = await self._exchange(commands)
-            except BaseException as error:
-                failure = self._failure(error)
-                for _, waiter in batch:
-                    if not waiter.done():
-                        waiter.set_exception(failure)
-                if not isinstance(error, redis.RedisError | TimeoutError | OSError):
-                    raise
-                continue
-            for part, waiter in batch:
-                own, replies = replies[: len(part)], replies[len(part) :]
-                if not waiter.done():
-                    waiter.set_result(own)
-
-    def _failure(self, error: BaseException) -> Exception:
-        if isinstance(error, redis.RedisError):
-            return translate(error, self._address)
-        return UnavailableError(f"Redis at {self._address} does not serve: {error!r}", hint="see `headrace status`")
-
-    async def _exchange(self, commands: list[bytes]) -> list[Any]:
-        try:
-            return await self._round_trip(commands)
-        except (redis.ConnectionError, OSError):
-            # A kept connection may have been closed since; a read can be repeated.
-            return await self._round_trip(commands)
-
-    async def _round_trip(self, commands: list[bytes]) -> list[Any]:
-        if self._connection is None:
-            self._connection = await self._pool.get_connection()
-        connection = self._connection
-        replies: list[Any] = []
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                await connection.send_packed_command(b"".join(commands), check_health=False)
-                for _ in commands:
-                    try:
-                        replies.append(await connection.read_response(disconnect_on_error=False))
-                    except redis.ResponseError as error:
-                        replies.append(error)
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        return replies
+        self._pipe.close()
 
 
 def _checked(replies: list[Any], address: str) -> list[Any]:
