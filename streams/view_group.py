@@ -10,7 +10,6 @@ from confluent_kafka import TopicPartition
 from feature_store.erased import ErasedSubjects, register_path
 from feature_store.offline_log import log_folder
 from feature_store.plan import ViewPlan, compile_view
-from feature_store.view_state import ViewState
 from headrace.config import Settings
 from headrace.contracts.streams import ViewProgress
 from headrace.contracts.topics import keyed_topic
@@ -27,6 +26,7 @@ from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
 from streams.view_owner import OpenedViews, ViewOwner
 from streams.view_task import OnlineRows, ViewTask
+from streams.warm_up import warm_up
 
 __all__ = ["ViewGroup", "roomy"]
 
@@ -77,8 +77,7 @@ class ViewGroup:
         for view in project.views:
             plan = roomy(compile_view(view))
             self._plans.setdefault(keyed_topic(project.name, view.entity).name, []).append(plan)
-            # What is compiled or loaded at first use is so before anybody waits for a partition.
-            ViewState.restore(plan, ViewState(plan).snapshot())
+            warm_up(plan)
         self._tasks: dict[Place, list[ViewTask]] = {}
         self._new: set[Place] = set()
         self._due_s: dict[int, float] = {}
