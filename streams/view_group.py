@@ -21,6 +21,7 @@ from headrace.spec.project import Project
 from streams.dead_letters import DeadLetters
 from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
+from streams.last_saves import LastSaves
 from streams.late_letters import LateLetters
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
@@ -82,6 +83,7 @@ class ViewGroup:
         self._new: set[Place] = set()
         self._due_s: dict[int, float] = {}
         self._dirty: dict[int, bool] = {}
+        self._saver = LastSaves()
         self._membership = Membership(settings, group, list(self._plans), name=name)
         self._owner = ViewOwner(self._membership, self._bootstrap, now_us, self._open)
 
@@ -139,18 +141,20 @@ class ViewGroup:
                 task.write_again()
                 self._late.send(task.step(log=self._log))
 
-    def save(self) -> None:
-        """Make everything durable, once what was given to the online store is written."""
-        for place, tasks in self._tasks.items():
-            for task in tasks:
-                if task.unsaved:
-                    self._save(place, task)
-
     def hand_over(self) -> threading.Event:
         """Save everything for whoever is next; gives what is set when they may begin. Nothing is applied after it."""
         everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._tasks), term=0)
         self._release(everything)
         return everything.done
+
+    def check_saved(self) -> None:
+        """Return when everything handed over is on the disk.
+
+        Raises:
+            HeadraceError: it is not.
+        """
+        self._saver.close()
+        self._saver.check()
 
     def leave(self) -> None:
         """Begin to leave the group."""
@@ -160,10 +164,12 @@ class ViewGroup:
         """Leave; what was not saved is read again by whoever is next."""
         self._membership.close()
         self._owner.close()
+        self._saver.close()
         self._consumer.close()
 
     def _follow(self) -> None:
         """Take over and give up partitions as the group says."""
+        self._saver.check()
         for change in self._owner.changes():
             if change.kind is ChangeKind.RELEASED:
                 self._release(change)
@@ -215,13 +221,16 @@ class ViewGroup:
         released_us = self._now_us()
         moving = {place: self._tasks[place] for place in change.places}
         offsets = {place: min(task.offset for task in tasks) + 1 for place, tasks in moving.items()}
-        for place, tasks in moving.items():
-            for task in tasks:
-                if task.unsaved:
-                    self._save(place, task)
+        saves = [
+            self._unless_fenced(place, task.take_save())
+            for place, tasks in moving.items()
+            for task in tasks
+            if task.unsaved
+        ]
         let_go = self._owner.release(change, offsets, released_us)
         self._drop(change.places)
-        self._online.do(let_go)
+        self._online.do(self._letters.flush)
+        self._online.do(lambda: self._saver.save_then(saves, let_go))
 
     def _drop(self, places: Collection[Place]) -> None:
         """Read these no longer."""

@@ -123,12 +123,12 @@ class StreamWorker:
             while not self._stop.is_set():
                 busy = self.step(wait=not busy)
             self._sources.flush()
-            self._views.save()
             self._report(force=True)
             done = self._views.hand_over()
             self._writing.wait()
             self._sources.hand_over()
             done.wait(_HANDED_OVER_S)
+            self._views.check_saved()
             self._place.mark_saved()
         except StoppedWaitingError:
             _LOG.warning("stopped while a server was away; what is not saved is read again")
