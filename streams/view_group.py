@@ -156,15 +156,11 @@ class ViewGroup:
         self._saver.close()
         self._saver.check()
 
-    def leave(self) -> None:
-        """Begin to leave the group."""
-        self._membership.leave()
-
     def close(self) -> None:
         """Leave; what was not saved is read again by whoever is next."""
+        self._saver.close()
         self._membership.close()
         self._owner.close()
-        self._saver.close()
         self._consumer.close()
 
     def _follow(self) -> None:

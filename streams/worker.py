@@ -150,10 +150,10 @@ class StreamWorker:
     def close(self) -> None:
         """Give everything back."""
         self._sources.leave()
-        self._views.leave()
-        self._sources.close()
+        # What still waits to be written asks whether it may be; only then the group is left.
         self._writing.close()
         self._views.close()
+        self._sources.close()
         self._guard.close()
         self._online.close()
         self._progress.close()
