@@ -23,7 +23,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from headrace.config import Settings
-from headrace.errors import HeadraceError, RejectedError
+from headrace.errors import RejectedError
 from headrace.kafka_clients import consumer
 from headrace.logging import get_logger
 from streams.message_runs import Place
@@ -90,7 +90,8 @@ class Membership:
         self._term = 0
         self._assigned = threading.Event()
         self._leaving = threading.Event()
-        self._failure: HeadraceError | None = None
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name=f"member of {group}", daemon=True)
         self._thread.start()
 
@@ -114,7 +115,7 @@ class Membership:
                 return found
 
     def ask(self, job: Callable[[Any], T]) -> "Future[T]":
-        """Have something done with the member's consumer, in its thread."""
+        """Have something done with the member's consumer, in its thread; fails once the member has left."""
         answer: Future[T] = Future()
 
         def work() -> None:
@@ -124,6 +125,8 @@ class Membership:
                 answer.set_exception(error)
 
         self._jobs.put(work)
+        if self._ended.is_set():
+            self._do_jobs(0)
         return answer
 
     def holds(self, place: Place, term: int) -> bool:
@@ -141,6 +144,18 @@ class Membership:
         self._thread.join()
 
     def _work(self) -> None:
+        try:
+            self._live()
+        except BaseException as error:
+            # Raised again in the worker's thread, when it next asks for changes.
+            self._failure = error
+        finally:
+            self._consumer.close()
+            self._ended.set()
+            # Nobody is to wait for an answer that cannot come: on a closed consumer every job fails.
+            self._do_jobs(0)
+
+    def _live(self) -> None:
         self._consumer.subscribe(self._topics, on_assign=self._gained, on_revoke=self._released, on_lost=self._lost)
         while not self._leaving.is_set():
             self._do_jobs(_LOOK_S)
@@ -150,13 +165,14 @@ class Membership:
         while self._consumer.memberid() and self._failure is None and time.monotonic() < deadline_s:
             self._consumer.poll(_LOOK_S)
         self._do_jobs(0)
-        self._consumer.close()
 
     def _do_jobs(self, wait_s: float) -> None:
+        """What was asked for; waits for the first of it."""
         try:
-            self._jobs.get(timeout=wait_s)() if wait_s else None
+            job = self._jobs.get(timeout=wait_s) if wait_s else self._jobs.get_nowait()
             while True:
-                self._jobs.get_nowait()()
+                job()
+                job = self._jobs.get_nowait()
         except queue.Empty:
             return
 

@@ -187,10 +187,6 @@ class SourceGroup:
             for commit in task.durable
         ]
 
-    def leave(self) -> None:
-        """Begin to leave the group."""
-        self._membership.leave()
-
     def hand_over(self) -> None:
         """Flush, and say that everything may be taken over; nothing is processed from now on."""
         everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._places), term=0)
@@ -264,11 +260,13 @@ class SourceGroup:
         self._board.say(self._fetcher.reaches(self._owner.epochs))
 
     def _flush(self) -> None:
-        if fenced := self._owner.fenced():
+        self._letters.flush()
+        # First of all: it waits for a broker that restarts, and those that are asked next do so for seconds only.
+        self._sender.flush()
+        if any(task.has_moved for task in self._tasks) and (fenced := self._owner.fenced()):
             names = sorted(f"{topic}:{number}" for topic, number in fenced)
             _LOG.warning("fenced", partitions=names, why="they have a newer owner; what was not committed is dropped")
             self._drop(fenced)
-        self._letters.flush()
         for task in self._tasks:
             self._owner.commit({(task.topic, commit.partition): commit for commit in task.write_segments()})
         self._schedule.flushed_s = time.monotonic()

@@ -122,6 +122,11 @@ class SourceTask:
         return any(offset >= self._begun[number] for number, offset in self._held.items())
 
     @property
+    def has_moved(self) -> bool:
+        """Whether anything was processed that no segment covers."""
+        return any(state.offset > self._begun[number] for number, state in self._state.items())
+
+    @property
     def buffered_rows(self) -> int:
         """Rows that are not in the offline log yet."""
         return self._buffer.rows

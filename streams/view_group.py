@@ -10,7 +10,6 @@ from confluent_kafka import TopicPartition
 from feature_store.erased import ErasedSubjects, register_path
 from feature_store.offline_log import log_folder
 from feature_store.plan import ViewPlan, compile_view
-from feature_store.view_state import ViewState
 from headrace.config import Settings
 from headrace.contracts.streams import ViewProgress
 from headrace.contracts.topics import keyed_topic
@@ -23,6 +22,7 @@ from headrace.spec.project import Project
 from streams.dead_letters import DeadLetters
 from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
+from streams.last_saves import LastSaves
 from streams.late_letters import LateLetters
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
@@ -30,6 +30,7 @@ from streams.open_views import OpenViews
 from streams.snapshot_places import snapshot_store
 from streams.view_owner import OpenedViews, ViewOwner
 from streams.view_task import OnlineRows, ViewTask
+from streams.warm_up import warm_up
 
 __all__ = ["ViewGroup", "roomy"]
 
@@ -90,6 +91,7 @@ class ViewGroup:
         self._new: set[Place] = set()
         self._due_s: dict[int, float] = {}
         self._dirty: dict[int, bool] = {}
+        self._saver = LastSaves()
         self._membership = Membership(settings, group, list(self._plans), name=name)
         self._owner = ViewOwner(self._membership, self._bootstrap, now_us, self._open)
 
@@ -148,31 +150,31 @@ class ViewGroup:
                 task.write_again()
                 self._late.send(task.step(log=self._log))
 
-    def save(self) -> None:
-        """Make everything durable, once what was given to the online store is written."""
-        for place, tasks in self._tasks.items():
-            for task in tasks:
-                if task.unsaved:
-                    self._save(place, task)
-
     def hand_over(self) -> threading.Event:
         """Save everything for whoever is next; gives what is set when they may begin. Nothing is applied after it."""
         everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._tasks), term=0)
         self._release(everything)
         return everything.done
 
-    def leave(self) -> None:
-        """Begin to leave the group."""
-        self._membership.leave()
+    def check_saved(self) -> None:
+        """Return when everything handed over is on the disk.
+
+        Raises:
+            HeadraceError: it is not.
+        """
+        self._saver.close()
+        self._saver.check()
 
     def close(self) -> None:
         """Leave; what was not saved is read again by whoever is next."""
+        self._saver.close()
         self._membership.close()
         self._owner.close()
         self._consumer.close()
 
     def _follow(self) -> None:
         """Take over and give up partitions as the group says."""
+        self._saver.check()
         for change in self._owner.changes():
             if change.kind is ChangeKind.RELEASED:
                 self._release(change)
@@ -219,8 +221,7 @@ class ViewGroup:
 
     def _add_plan(self, view: FeatureView) -> None:
         plan = roomy(compile_view(view))
-        # What is compiled or loaded at first use is so before anybody waits for a partition.
-        ViewState.restore(plan, ViewState(plan).snapshot())
+        warm_up(plan)
         self._plans[keyed_topic(self._project.name, view.entity).name].append(plan)
 
     def _open(self, place: Place, epoch: int) -> OpenedViews:
@@ -260,13 +261,16 @@ class ViewGroup:
         released_us = self._now_us()
         moving = {place: self._tasks[place] for place in change.places}
         offsets = {place: min((task.offset + 1 for task in tasks), default=0) for place, tasks in moving.items()}
-        for place, tasks in moving.items():
-            for task in tasks:
-                if task.unsaved:
-                    self._save(place, task)
+        saves = [
+            self._unless_fenced(place, task.take_save())
+            for place, tasks in moving.items()
+            for task in tasks
+            if task.unsaved
+        ]
         let_go = self._owner.release(change, offsets, released_us)
         self._drop(change.places)
-        self._online.do(let_go)
+        self._online.do(self._letters.flush)
+        self._online.do(lambda: self._saver.save_then(saves, let_go))
 
     def _drop(self, places: Collection[Place]) -> None:
         """Read these no longer."""

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from types import FrameType
 
 from feature_store.redis_online import OnlineWriter
@@ -49,7 +50,6 @@ def run(settings: Settings, project: Project) -> int:
     stop = _stop_on_signals()
     if settings.stream.workers == 1:
         return _run_one(settings, project, stop)
-    ensure_topics(settings, stream_topics(project))
     return run_pool(lambda: _run_one(settings, project, _stop_on_signals()), settings.stream.workers, stop)
 
 
@@ -99,18 +99,30 @@ class StreamWorker:
         self._wait_s = settings.stream.batch_wait_ms / 2000
         self._stop = stop or threading.Event()
         ensure_topics(settings, stream_topics(project))
-        self._place = take_place(settings, project.name)
-        clock, name = SystemClock(), self._place.name
-        self._online = OnlineWriter(settings.redis.url, project.name)
-        self._progress = Progress(settings.redis.url, project.name)
-        self._writing = OnlineThread(self._online, self._stop)
-        self._guard = OnlineGuard(settings.redis.url, project.name)
-        self._reported_s = self._repeated_s = self._looked_s = 0.0
-        self._views = ViewGroup(settings, project, name=name, online=self._writing, now_us=clock.now_us, log=log)
-        self._sources = SourceGroup(settings, project, name=name, now_us=clock.now_us, stop=self._stop)
-        deadline_s = time.monotonic() + _ASSIGNED_WITHIN_S
-        self._views.wait_assigned(deadline_s)
-        self._sources.wait_assigned(deadline_s)
+        self._closing = ExitStack()
+        with self._closing as closing:
+            self._place = take_place(settings, project.name)
+            closing.callback(self._place.give_up)
+            clock, name = SystemClock(), self._place.name
+            self._progress = Progress(settings.redis.url, project.name)
+            closing.callback(self._progress.close)
+            self._online = OnlineWriter(settings.redis.url, project.name)
+            closing.callback(self._online.close)
+            self._guard = OnlineGuard(settings.redis.url, project.name)
+            closing.callback(self._guard.close)
+            self._writing = OnlineThread(self._online, self._stop)
+            closing.callback(self._writing.close)
+            self._views = ViewGroup(settings, project, name=name, online=self._writing, now_us=clock.now_us, log=log)
+            closing.callback(self._views.close)
+            self._sources = SourceGroup(settings, project, name=name, now_us=clock.now_us, stop=self._stop)
+            closing.callback(self._sources.close)
+            # Once more: what waits to be written asks the group whether it may be, and comes before that is left.
+            closing.callback(self._writing.close)
+            self._reported_s = self._repeated_s = self._looked_s = 0.0
+            deadline_s = time.monotonic() + _ASSIGNED_WITHIN_S
+            self._views.wait_assigned(deadline_s)
+            self._sources.wait_assigned(deadline_s)
+            self._closing = closing.pop_all()
 
     def stop(self) -> None:
         """Make :meth:`run` save and leave; may be called from anywhere."""
@@ -123,12 +135,12 @@ class StreamWorker:
             while not self._stop.is_set():
                 busy = self.step(wait=not busy)
             self._sources.flush()
-            self._views.save()
             self._report(force=True)
             done = self._views.hand_over()
             self._writing.wait()
             self._sources.hand_over()
             done.wait(_HANDED_OVER_S)
+            self._views.check_saved()
             self._place.mark_saved()
         except StoppedWaitingError:
             _LOG.warning("stopped while a server was away; what is not saved is read again")
@@ -149,15 +161,7 @@ class StreamWorker:
 
     def close(self) -> None:
         """Give everything back."""
-        self._sources.leave()
-        self._views.leave()
-        self._sources.close()
-        self._writing.close()
-        self._views.close()
-        self._guard.close()
-        self._online.close()
-        self._progress.close()
-        self._place.give_up()
+        self._closing.close()
 
     def _keep_online(self) -> None:
         """Look now and then whether the store still has its rows, and give them again if not."""
