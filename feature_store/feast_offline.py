@@ -1,22 +1,19 @@
-"""Feast's historical features from our feature log: one as-of join per view, in DuckDB.
+"""Feast's historical features from our feature log: an as-of join per view, in memory or, of long logs, in DuckDB.
 
 Same answers as Feast's own DuckDB store (``event_timestamp <= q``, ttl included, newest ``created_timestamp`` among
-equals, every entity row kept in its order), but that store joins each entity row with all earlier rows of its key:
-4.4 s and 1 GB where this takes 0.3 s. Full ties go to the larger values, so that the answer is the same every time.
+equals, every entity row kept in its order), but that store joins each entity row with all earlier rows of its key.
+Full ties go to the larger values, so that the answer is the same every time.
 
 Configured by class path, ``offline_store: {type: feature_store.feast_offline.HeadraceOfflineStore}``; Feast finds the
 configuration class by its name in this module.
 """
 
-import tempfile
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
@@ -30,20 +27,24 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 
+from feature_store.asof_join import AsOfSource, join_in_memory
+from feature_store.asof_sql import SqlAsOfJoin
 from feature_store.offline_log import segments_below
 from headrace.errors import RejectedError
 
 __all__ = ["HeadraceOfflineStore", "HeadraceOfflineStoreConfig"]
 
-_ROW, _AT = "_headrace_row", "_headrace_at_us"
+_MEMORY_LIMIT, _ROWS_IN_MEMORY = "2GB", 10_000_000
 
 
 class HeadraceOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]  # Feast ships no types
     """Settings of the store."""
 
     type: str = "feature_store.feast_offline.HeadraceOfflineStore"
-    memory_limit: str = "2GB"
+    memory_limit: str = _MEMORY_LIMIT
     """Beyond it DuckDB works on disk."""
+    rows_in_memory: int = _ROWS_IN_MEMORY
+    """Of a view's log; a longer one is joined by DuckDB."""
 
 
 class HeadraceOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feast ships no types
@@ -122,27 +123,42 @@ class _AsOfJob(RetrievalJob):  # type: ignore[misc]  # Feast ships no types
         frame = self._entity_df.copy()
         frame[self._time] = pd.to_datetime(frame[self._time], utc=True).astype("datetime64[us, UTC]")
         spine = pa.Table.from_pandas(frame, preserve_index=False)
-        asked = spine.append_column(_ROW, pa.array(range(spine.num_rows), pa.int64()))
-        asked = asked.append_column(_AT, pc.cast(spine[self._time], pa.int64()))
-        limit = getattr(self._config.offline_store, "memory_limit", "2GB")
-        with (
-            tempfile.TemporaryDirectory(prefix="headrace-join-") as spill,
-            duckdb.connect(config={"memory_limit": limit, "temp_directory": spill}) as connection,
-        ):
-            connection.register("given", asked)
-            # Of a registered table DuckDB does not know the size; it would take it for tiny and join in nested loops.
-            connection.execute("CREATE TEMP TABLE spine AS SELECT * FROM given")
-            connection.execute("SET asof_loop_join_threshold = 0")
+        limits = self._config.offline_store
+        with SqlAsOfJoin(spine, self._time, getattr(limits, "memory_limit", _MEMORY_LIMIT)) as sql:
+            asked = spine
             for view in self._views:
                 name = view.projection.name_to_use()
                 features = [
                     reference.split(":")[1] for reference in self._references if reference.startswith(f"{name}:")
                 ]
-                found = _join(connection, view, features)
+                found = self._join(sql, asked, view, features, getattr(limits, "rows_in_memory", _ROWS_IN_MEMORY))
                 prefix = f"{view.projection.name_alias or view.name}__" if self._full_names else ""
                 for feature in features:
                     spine = spine.append_column(prefix + feature, found[feature])
         return spine
+
+    def _join(
+        self, sql: SqlAsOfJoin, asked: pa.Table, view: FeatureView, features: Sequence[str], most_rows: int
+    ) -> pa.Table:
+        """Features of the view for each row of ``asked``, in its order."""
+        source = view.batch_source
+        files = _files(Path(source.path))
+        if not files:
+            return _nothing(view, features, asked.num_rows)
+        mapping = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
+        ttl_us = (view.ttl // timedelta(microseconds=1) if view.ttl else 0) or None
+        created = source.created_timestamp_column or None
+        if len(mapping) == 1:
+            ((key, asked_key),) = mapping.items()
+            log = AsOfSource(
+                files=files, key=key, time=source.timestamp_field, created=created, features=features, ttl_us=ttl_us
+            )
+            instants = asked[self._time].cast(pa.int64())
+            if (found := join_in_memory(log, asked[asked_key], instants, most_rows)) is not None:
+                return found
+        return sql.join(
+            files, keys=mapping, time=source.timestamp_field, created=created, features=features, ttl_us=ttl_us
+        )
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write the result as one Parquet file."""
@@ -162,40 +178,11 @@ def _is_plain_parquet(source: DataSource | None) -> bool:
     )
 
 
-def _join(connection: Any, view: FeatureView, features: Sequence[str]) -> pa.Table:
-    """Features of the view for each row of ``spine``, in its order."""
-    source = view.batch_source
-    files = _files(Path(source.path))
-    if not files:
-        types = {field.name: field.dtype.to_value_type().name for field in view.features}
-        nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE_LIST": pa.list_(pa.float64())}
-        rows = connection.execute("SELECT count(*) FROM spine").fetchone()[0]
-        return pa.table({name: pa.nulls(rows, nulls.get(types[name], pa.null())) for name in features})
-    mapping = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
-    keys, asked = [_quoted(name) for name in mapping], [_quoted(name) for name in mapping.values()]
-    columns = [_quoted(name) for name in features]
-    created = f", {_quoted(source.created_timestamp_column)} AS _created" if source.created_timestamp_column else ""
-    newest = ["_created DESC"] if created else []
-    newest += [f"{column} DESC NULLS LAST" for column in columns]
-    ttl_us = view.ttl.days * 86_400_000_000 + view.ttl.seconds * 1_000_000 + view.ttl.microseconds if view.ttl else 0
-    chosen = [f"CASE WHEN {_AT} - _at_us <= {ttl_us} THEN f.{c} END AS {c}" if ttl_us else f"f.{c}" for c in columns]
-    query = f"""
-        WITH rows AS (
-            SELECT {", ".join(keys)}, epoch_us({_quoted(source.timestamp_field)}) AS _at_us {created},
-                   {", ".join(columns)}
-            FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
-            WHERE _at_us <= (SELECT max({_AT}) FROM spine)
-              AND ({", ".join(keys)}) IN (SELECT ({", ".join(asked)}) FROM spine)
-        ), f AS (
-            SELECT * FROM rows
-            QUALIFY row_number() OVER (PARTITION BY {", ".join(keys)}, _at_us ORDER BY {", ".join(newest)}) = 1
-        )
-        SELECT {", ".join(chosen)}
-        FROM spine ASOF LEFT JOIN f
-          ON {" AND ".join(f"spine.{a} = f.{k}" for a, k in zip(asked, keys, strict=True))} AND {_AT} >= f._at_us
-        ORDER BY {_ROW}
-    """  # noqa: S608  # names come from the registry and are quoted
-    return connection.execute(query, [files]).to_arrow_table()
+def _nothing(view: FeatureView, features: Sequence[str], rows: int) -> pa.Table:
+    """Columns of a view whose log has no file yet."""
+    types = {field.name: field.dtype.to_value_type().name for field in view.features}
+    nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE_LIST": pa.list_(pa.float64())}
+    return pa.table({name: pa.nulls(rows, nulls.get(types[name], pa.null())) for name in features})
 
 
 def _files(path: Path) -> list[str]:
@@ -205,7 +192,3 @@ def _files(path: Path) -> list[str]:
     if log := segments_below(path):
         return [str(segment.path) for segment in log]
     return sorted(str(file) for file in path.rglob("*.parquet") if not file.name.startswith("."))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

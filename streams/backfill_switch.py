@@ -135,7 +135,7 @@ def _said(switch: SwitchPoint, place: Place) -> SourceMark:
     """What the keyed log says of a source partition at the switch; what was applied is known better."""
     said = switch.marks.get(place)
     if said is not None:
-        return SourceMark(partition=place[1], offset=-1, newest_us=said.newest_us, idle=said.idle)
+        return SourceMark(partition=place[1], offset=-1, newest_us=said.newest_us, idle=said.idle, epoch=said.epoch)
     # Heard only behind the switch: awake until it says otherwise. Never heard: nobody waits for it.
     return SourceMark(partition=place[1], offset=-1, newest_us=NO_TIME_US, idle=place in switch.silent)
 

@@ -1,7 +1,8 @@
-"""All views of a project in one process: reads the keyed logs and runs a task for each partition of each view."""
+"""The view partitions of this worker: reads their keyed logs and runs a task for each view of each partition."""
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -10,19 +11,22 @@ from confluent_kafka import TopicPartition
 from feature_store.erased import ErasedSubjects, register_path
 from feature_store.offline_log import log_folder
 from feature_store.plan import ViewPlan, compile_view
+from feature_store.view_state import ViewState
 from headrace.config import Settings
 from headrace.contracts.streams import ViewProgress
 from headrace.contracts.topics import keyed_topic
 from headrace.errors import IntegrityError
-from headrace.kafka_clients import consumer, partition_counts, take, watermarks
+from headrace.kafka_clients import consumer, take, watermarks
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
-from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from streams.dead_letters import DeadLetter, DeadLetters, read_originals
 from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
+from streams.membership import Change, ChangeKind, Membership
+from streams.message_runs import Place
 from streams.open_views import OpenViews, state_folder
+from streams.view_owner import OpenedViews, ViewOwner
 from streams.view_task import OnlineRows, TooLate, ViewTask
 
 __all__ = ["ViewGroup", "roomy"]
@@ -41,11 +45,12 @@ _LOG = get_logger(__name__)
 
 
 class ViewGroup:
-    """View tasks of every partition.
+    """View tasks of the partitions that are this worker's.
 
     Args:
         settings: where everything is.
         project: whose views.
+        name: of this worker among those of the project.
         online: where rows go.
         now_us: wall clock.
         log: whether to keep the offline feature log.
@@ -56,25 +61,49 @@ class ViewGroup:
         settings: Settings,
         project: Project,
         *,
+        name: str,
         online: OnlineRows,
         now_us: Callable[[], int],
         log: bool = True,
     ) -> None:
-        self._settings = settings
+        self._settings, self._project = settings, project
         self._bootstrap = settings.kafka.bootstrap
         self._log = log
         self._online = online
-        self._consumer = consumer(settings, f"headrace.{project.name}.views", config={"auto.offset.reset": "error"})
+        self._now_us = now_us
+        group = f"headrace.{project.name}.views"
+        self._consumer = consumer(settings, group, config={"auto.offset.reset": "error"})
         self._letters = Sender(settings)
         self._dead_letters = DeadLetters(self._letters)
         self._erased = ErasedBatches(ErasedSubjects(register_path(settings, project.name)), project)
-        self._tasks: dict[tuple[str, int], list[ViewTask]] = {}
+        self._plans: dict[str, list[ViewPlan]] = {}
+        for view in project.views:
+            plan = roomy(compile_view(view))
+            self._plans.setdefault(keyed_topic(project.name, view.entity).name, []).append(plan)
+            # What is compiled or loaded at first use is so before anybody waits for a partition.
+            ViewState.restore(plan, ViewState(plan).snapshot())
+        self._choice = OpenViews(settings, project, plan_of=lambda view: roomy(compile_view(view)))
+        self._live = frozenset(view.name for view in self._choice.at_start())
+        """Views that are opened; replaced as a whole, because partitions are opened in another thread."""
+        self._looked_s = time.monotonic()
+        self._tasks: dict[Place, list[ViewTask]] = {}
+        self._new: set[Place] = set()
         self._due_s: dict[int, float] = {}
         self._dirty: dict[int, bool] = {}
-        self._project, self._now_us = project, now_us
-        self._choice = OpenViews(settings, project, plan_of=lambda view: roomy(compile_view(view)))
-        self._looked_s = time.monotonic()
-        self._open_all(self._choice.at_start())
+        self._membership = Membership(settings, group, list(self._plans), name=name)
+        self._owner = ViewOwner(self._membership, self._bootstrap, now_us, self._open)
+
+    def wait_assigned(self, deadline_s: float) -> None:
+        """Take over what the group gives first.
+
+        Raises:
+            IntegrityError: state, log and topic do not belong together.
+        """
+        self._membership.wait_assigned(deadline_s - time.monotonic())
+        self._follow()
+        while not self._owner.is_settled and time.monotonic() < deadline_s:
+            time.sleep(0.002)
+            self._follow()
 
     def step(self, wait_s: float) -> int:
         """Apply what there is; how many rows that were.
@@ -82,7 +111,7 @@ class ViewGroup:
         Args:
             wait_s: longest wait for the first message.
         """
-        self._open_ready()
+        self._follow()
         rows, touched = self._read(wait_s)
         for place in touched:
             for task in self._tasks[place]:
@@ -91,81 +120,123 @@ class ViewGroup:
         self._save_due()
         return rows
 
-    def progress(self) -> list[ViewProgress]:
-        """Reports of the tasks that moved since the last call."""
-        moved = [task for tasks in self._tasks.values() for task in tasks if self._dirty[id(task)]]
+    def progress(self, *, everything: bool = False) -> list[ViewProgress]:
+        """Reports of the tasks that moved since the last call.
+
+        Args:
+            everything: of all tasks.
+        """
+        moved = [task for tasks in self._tasks.values() for task in tasks if everything or self._dirty[id(task)]]
         self._dirty = dict.fromkeys(self._dirty, False)
         return [task.progress() for task in moved]
 
     @property
-    def is_new(self) -> bool:
-        """Whether no task has taken anything in, so that no row can be missing."""
-        return all(task.offset < 0 for tasks in self._tasks.values() for task in tasks)
+    def places(self) -> set[Place]:
+        """Partitions that are read here."""
+        return set(self._tasks)
 
-    def write_again(self) -> None:
-        """Write every row online that the state knows; the store has lost some."""
-        for tasks in self._tasks.values():
-            for task in tasks:
+    def take_new(self) -> set[Place]:
+        """Partitions that came since the last call and had taken in nothing, so that no row of them can be missing."""
+        new, self._new = self._new, set()
+        return new
+
+    def write_again(self, places: Collection[Place]) -> None:
+        """Write every row of these partitions online that the state knows; the store has lost some."""
+        for place in places:
+            for task in self._tasks.get(place, ()):
                 task.write_again()
                 self._refuse(task.step(log=self._log))
 
     def save(self) -> None:
         """Make everything durable, once what was given to the online store is written."""
-        for tasks in self._tasks.values():
+        for place, tasks in self._tasks.items():
             for task in tasks:
                 if task.unsaved:
-                    self._save(task)
+                    self._save(place, task)
+
+    def hand_over(self) -> threading.Event:
+        """Save everything for whoever is next; gives what is set when they may begin. Nothing is applied after."""
+        everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._tasks), term=0)
+        self._release(everything)
+        return everything.done
+
+    def leave(self) -> None:
+        """Begin to leave the group."""
+        self._membership.leave()
 
     def close(self) -> None:
-        """Leave; what was not saved is read again next time."""
+        """Leave; what was not saved is read again by whoever is next."""
+        self._membership.close()
+        self._owner.close()
         self._consumer.close()
+
+    def _follow(self) -> None:
+        """Take over and give up partitions as the group says."""
+        for change in self._owner.changes():
+            if change.kind is ChangeKind.RELEASED:
+                self._release(change)
+            else:
+                self._drop(change.places)
+        if opened := self._owner.opened():
+            now_s, every_s = time.monotonic(), self._settings.stream.snapshot_every_s
+            every = [task for views in opened.values() for task in views.tasks]
+            # Staggered, so that no two snapshots make one long stop.
+            self._due_s |= {id(task): now_s + every_s * (n + 1) / len(every) for n, task in enumerate(every)}
+            self._dirty |= dict.fromkeys(map(id, every), True)
+            self._new |= {place for place, views in opened.items() if all(task.offset < 0 for task in views.tasks)}
+            self._tasks |= {place: views.tasks for place, views in opened.items()}
+            self._consumer.incremental_assign([TopicPartition(*place, views.start) for place, views in opened.items()])
+            for task in every:
+                # Rows of a definition that took another's place are due at once, not with the next message.
+                self._refuse(task.step(log=self._log))
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = now_s
+            self._live |= {view.name for view in self._choice.now_ready()}
+            self._open_ready()
 
     def _open_ready(self) -> None:
         """Open views whose backfill has ended; they are read from their switch, which the others pass over."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s < _LOOK_EVERY_S:
-            return
-        self._looked_s = now_s
-        if ready := self._choice.now_ready():
-            self._open_all(ready)
+        for place, tasks in self._tasks.items():
+            known = {task.plan.view.name for task in tasks}
+            ready = [plan for plan in self._plans[place[0]] if plan.view.name in self._live - known]
+            if not ready:
+                continue
+            added = [self._restored(plan, place, self._owner.epochs[place]) for plan in ready]
+            tasks.extend(added)
+            self._due_s |= {id(task): time.monotonic() + self._settings.stream.snapshot_every_s for task in added}
+            self._dirty |= dict.fromkeys(map(id, added), True)
+            self._consumer.incremental_unassign([TopicPartition(*place)])
+            self._consumer.incremental_assign([TopicPartition(*place, self._start(place, tasks))])
+            for task in added:
+                self._refuse(task.step(log=self._log))
 
-    def _open_all(self, views: Sequence[FeatureView]) -> None:
-        known = set(self._due_s)
-        for view in views:
-            self._open(view, self._project, self._online, self._now_us)
-        self._consumer.assign(
-            [TopicPartition(*place, self._start(place, tasks)) for place, tasks in self._tasks.items()]
+    def _open(self, place: Place, epoch: int) -> OpenedViews:
+        """Restore one partition; runs beside the others."""
+        tasks = [self._restored(plan, place, epoch) for plan in self._plans[place[0]] if plan.view.name in self._live]
+        return OpenedViews(tasks=tasks, start=self._start(place, tasks), epoch=epoch)
+
+    def _restored(self, plan: ViewPlan, place: Place, epoch: int) -> ViewTask:
+        """One view of one partition, from its newest snapshot."""
+        settings, project, partition, name = self._settings, self._project.name, place[1], plan.view.name
+        task = ViewTask(
+            plan,
+            partition,
+            state_dir=state_folder(settings, project, name, plan.version) / f"partition={partition}",
+            log_dir=log_folder(settings.offline_dir, project, "features", name, partition),
+            online=self._online,
+            now_us=self._now_us,
+            epoch=epoch,
         )
-        opened = [task for tasks in self._tasks.values() for task in tasks if id(task) not in known]
-        pause_s, now_s = self._settings.stream.snapshot_every_s, time.monotonic()
-        # Staggered, so that no two snapshots make one long stop.
-        self._due_s |= {id(task): now_s + pause_s * (n + 1) / len(opened) for n, task in enumerate(opened)}
-        self._dirty |= dict.fromkeys(map(id, opened), True)
-        for task in opened:
-            # Rows of a new definition are due at once, not with the next message.
-            self._refuse(task.step(log=self._log))
+        task.restore()
+        _LOG.info("view opened", view=name, partition=partition, offset=task.offset + 1)
+        return task
 
-    def _open(self, view: FeatureView, project: Project, online: OnlineRows, now_us: Callable[[], int]) -> None:
-        settings, plan = self._settings, roomy(compile_view(view))
-        topic = keyed_topic(project.name, view.entity).name
-        for partition in range(partition_counts(settings, [topic])[topic]):
-            state = state_folder(settings, project.name, view.name, plan.version) / f"partition={partition}"
-            task = ViewTask(
-                plan,
-                partition,
-                state_dir=state,
-                log_dir=log_folder(settings.offline_dir, project.name, "features", view.name, partition),
-                online=online,
-                now_us=now_us,
-            )
-            task.restore()
-            self._tasks.setdefault((topic, partition), []).append(task)
-            _LOG.info("view opened", view=view.name, partition=partition, offset=task.offset + 1)
-
-    def _start(self, place: tuple[str, int], tasks: list[ViewTask]) -> int:
+    def _start(self, place: Place, tasks: list[ViewTask]) -> int:
         """First offset to read."""
-        start = min(task.offset for task in tasks) + 1
-        first, end = watermarks(self._consumer, *place, self._bootstrap)
+        first, end = self._membership.ask(lambda client: watermarks(client, *place, self._bootstrap)).result()
+        # Where all views wait for their history, nobody reads.
+        start = min((task.offset + 1 for task in tasks), default=int(end))
         if not first <= start <= end:
             raise IntegrityError(
                 f"{place[0]}:{place[1]} holds the offsets {first} to {end}, but the state continues at {start}",
@@ -173,17 +244,42 @@ class ViewGroup:
             )
         return start
 
+    def _release(self, change: Change) -> None:
+        """Save what moves, behind the rows it was given; the others go on meanwhile."""
+        released_us = self._now_us()
+        moving = {place: self._tasks[place] for place in change.places}
+        offsets = {place: min((task.offset + 1 for task in tasks), default=0) for place, tasks in moving.items()}
+        for place, tasks in moving.items():
+            for task in tasks:
+                if task.unsaved:
+                    self._save(place, task)
+        let_go = self._owner.release(change, offsets, released_us)
+        self._drop(change.places)
+        self._online.do(let_go)
+
+    def _drop(self, places: Collection[Place]) -> None:
+        """Read these no longer."""
+        gone = [place for place in places if place in self._tasks]
+        for place in gone:
+            for task in self._tasks.pop(place):
+                del self._due_s[id(task)], self._dirty[id(task)]
+        if gone:
+            self._consumer.incremental_unassign([TopicPartition(*place) for place in gone])
+        self._owner.forget(places)
+
     def _read(self, wait_s: float) -> tuple[int, set[tuple[str, int]]]:
         rows, touched, limit = 0, set(), _TURN * self._settings.stream.batch_rows
         messages = take(self._consumer, 1, wait_s, self._bootstrap)
         while messages:
             for message in messages:
                 place = (message.topic(), message.partition())
-                offset = message.offset()
-                batch = self._erased.without(decode_batch(message.value()), self._tasks[place][0].plan.view.entity)
+                tasks, offset = self._tasks.get(place), message.offset()
+                if not tasks:
+                    continue  # it was given up while its messages were on their way, or its views wait
+                batch = self._erased.without(decode_batch(message.value()), tasks[0].plan.view.entity)
                 rows += len(batch)
                 touched.add(place)
-                for task in self._tasks[place]:
+                for task in tasks:
                     # Two views of one entity may have been saved at different offsets.
                     if offset > task.offset:
                         task.take(offset, batch)
@@ -194,21 +290,33 @@ class ViewGroup:
                 messages = take(self._consumer, 1, _MORE_S, self._bootstrap)
         return rows, touched
 
-    def _save(self, task: ViewTask) -> None:
+    def _save(self, place: Place, task: ViewTask) -> None:
         # Behind the rows it was given: the state must not be ahead of what it will not produce again.
         self._online.do(self._letters.flush)
-        self._online.do(task.take_save())
+        self._online.do(self._unless_fenced(place, task.take_save()))
+
+    def _unless_fenced(self, place: Place, write: Callable[[], None]) -> Callable[[], None]:
+        """What writes files, but not over those of another owner."""
+        epoch = self._owner.epochs[place]
+
+        def guarded() -> None:
+            if self._owner.is_fenced(place, epoch):
+                _LOG.warning("fenced", partition=f"{place[0]}:{place[1]}", why="it has a newer owner; nothing is saved")
+            else:
+                write()
+
+        return guarded
 
     def _save_due(self) -> None:
         now_s = time.monotonic()
-        for tasks in self._tasks.values():
+        for place, tasks in self._tasks.items():
             for task in tasks:
                 if task.buffered_rows >= self._settings.stream.flush_rows:
-                    self._online.do(task.take_log())
+                    self._online.do(self._unless_fenced(place, task.take_log()))
                 if now_s >= self._due_s[id(task)]:
                     self._due_s[id(task)] = now_s + self._settings.stream.snapshot_every_s
                     if task.unsaved:
-                        self._save(task)
+                        self._save(place, task)
 
     def _refuse(self, too_late: list[TooLate]) -> None:
         if not too_late:

@@ -1,6 +1,7 @@
 """``headrace bench NAME``: measure a part beside its peer in the same run."""
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -16,9 +17,19 @@ BENCHES = {
     "backfill": "every feature of a file of events, beside polars",
     "dataset": "a training set from raw events, beside DuckDB",
     "lookup": "rows looked up online, beside Feast",
+    "http": "rows looked up over HTTP, one worker, beside Feast's own server",
     "write": "rows written online, beside Feast",
 }
 """Name -> what it measures."""
+
+_FUNCTIONS = {
+    "backfill": ("file_bench", "run_backfill"),
+    "dataset": ("file_bench", "run_dataset"),
+    "lookup": ("online_bench", "run_lookup"),
+    "http": ("http_bench", "run_http"),
+    "write": ("online_bench", "run_write"),
+}
+"""Name -> module of headrace.bench and its function; imported when asked for, as some take seconds."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,16 +63,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(name: str, *, as_lines: bool) -> int:
-    from headrace.bench import file_bench, online_bench
     from headrace.bench.row import as_json, print_rows
 
-    benches = {
-        "backfill": file_bench.run_backfill,
-        "dataset": file_bench.run_dataset,
-        "lookup": online_bench.run_lookup,
-        "write": online_bench.run_write,
-    }
-    rows, machine = benches[name](_say)
+    module, function = _FUNCTIONS[name]
+    rows, machine = getattr(importlib.import_module(f"headrace.bench.{module}"), function)(_say)
     if as_lines:
         for row in rows:
             print(json.dumps(as_json(row, machine)))

@@ -31,7 +31,7 @@ from headrace.spec.project import Project, load_project
 from streams.backfill_run import run_backfill
 from streams.progress import Progress, wait_applied
 from streams.worker import StreamWorker
-from streams.worker_lock import lock_path, stopped_worker
+from streams.worker_lock import stopped_worker, take_place
 from tests.eventually import eventually
 from tests.integration.test_stream_kill import comparable, different
 from tests.stream_world import (
@@ -415,7 +415,18 @@ def test_it_refuses_beside_a_worker_and_after_one_that_was_killed(
         pass
     assert "stop `headrace run stream`" in caught.value.hint
 
-    lock_path(stack, project).write_bytes(b"")
+    with stopped_worker(stack, project), pytest.raises(RejectedError, match="are being changed"):
+        take_place(stack, project)
+
+    place = take_place(stack, project)
+    place.give_up()
     with pytest.raises(RejectedError, match="was killed") as caught, stopped_worker(stack, project):
         pass
     assert "start `headrace run stream`" in caught.value.hint
+
+    again = take_place(stack, project)
+    assert again.name == place.name, "a worker that comes back has the name of the one that was killed"
+    again.mark_saved()
+    again.give_up()
+    with stopped_worker(stack, project):
+        pass
