@@ -186,9 +186,6 @@ class ViewGroup:
             self._new |= {place for place, views in opened.items() if all(task.offset < 0 for task in views.tasks)}
             self._tasks |= {place: views.tasks for place, views in opened.items()}
             self._consumer.incremental_assign([TopicPartition(*place, views.start) for place, views in opened.items()])
-            for task in every:
-                # Rows of a definition that took another's place are due at once, not with the next message.
-                self._refuse(task.step(log=self._log))
         now_s = time.monotonic()
         if now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s
@@ -209,6 +206,7 @@ class ViewGroup:
             self._consumer.incremental_unassign([TopicPartition(*place)])
             self._consumer.incremental_assign([TopicPartition(*place, self._start(place, tasks))])
             for task in added:
+                # Its rows are due at once, not with the next message.
                 self._refuse(task.step(log=self._log))
 
     def _open(self, place: Place, epoch: int) -> OpenedViews:
