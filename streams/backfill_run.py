@@ -23,13 +23,15 @@ from headrace.clock import SystemClock
 from headrace.config import Settings
 from headrace.contracts.topics import keyed_topic
 from headrace.errors import ConfigError, RejectedError
-from headrace.kafka_clients import partition_counts
+from headrace.kafka_clients import consumer, partition_counts
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from headrace.spec.streams import LabelledStream
 from streams.backfill import Backfill
 from streams.backfill_switch import applied_offsets, go_live
 from streams.keyed_reader import KeyedReader
+from streams.message_runs import Place
+from streams.source_commit import read_commits
 from streams.switch_point import BehindError, SwitchPoint, find_switch
 
 __all__ = ["BackfillOutcome", "BackfillStep", "check_backfill", "run_backfill"]
@@ -138,7 +140,7 @@ def run_backfill(
         total = rows_logged(settings, project, view)
         left = rows_logged(settings, project, view, backfill.starts)
         watch = _Watch(backfill, total, left, stop or threading.Event(), tell or (lambda _: None))
-        switches = _catch_up(settings, topic, backfill, watch)
+        switches = _catch_up(settings, project, topic, backfill, watch, sources)
         progress = backfill.progress
         rows_per_s = progress.rows / max(progress.seconds, 1e-9)
         if switches is None:
@@ -157,14 +159,19 @@ def run_backfill(
     )
 
 
-def _catch_up(settings: Settings, topic: str, backfill: Backfill, watch: "_Watch") -> list[SwitchPoint] | None:
+def _catch_up(
+    settings: Settings, project: Project, topic: str, backfill: Backfill, watch: "_Watch", sources: Mapping[str, int]
+) -> list[SwitchPoint] | None:
     """Read until every keyed log has a place to go on from; None when stopped."""
     patience_s = max(10.0, _MOST_FLUSHES * settings.stream.snapshot_every_s)
     deadline_s, read = time.monotonic() + patience_s, -1
     with KeyedReader(settings, topic) as reader:
         while backfill.run(save_every_s=_SAVES * settings.stream.snapshot_every_s, look=watch.look):
             try:
-                return [_switch_of(reader, topic, backfill, partition) for partition in range(backfill.partitions)]
+                epochs = _owners(settings, project, sources)
+                return [
+                    _switch_of(reader, topic, backfill, partition, epochs) for partition in range(backfill.partitions)
+                ]
             except BehindError as behind:
                 if backfill.progress.rows != read:
                     deadline_s, read = time.monotonic() + patience_s, backfill.progress.rows
@@ -175,7 +182,9 @@ def _catch_up(settings: Settings, topic: str, backfill: Backfill, watch: "_Watch
     return None
 
 
-def _switch_of(reader: KeyedReader, topic: str, backfill: Backfill, partition: int) -> SwitchPoint:
+def _switch_of(
+    reader: KeyedReader, topic: str, backfill: Backfill, partition: int, epochs: Mapping[Place, int]
+) -> SwitchPoint:
     snapshot = backfill.snapshot(partition)
     if snapshot is None:
         raise BehindError(f"{topic}:{partition} has no snapshot")
@@ -187,8 +196,20 @@ def _switch_of(reader: KeyedReader, topic: str, backfill: Backfill, partition: i
         end,
         applied_offsets(backfill.plan, snapshot),
         columns,
+        epochs,
         where=f"{topic}:{partition}",
     )
+
+
+def _owners(settings: Settings, project: Project, sources: Mapping[str, int]) -> dict[Place, int]:
+    """Epoch of the present owner of each source partition."""
+    client = consumer(settings, f"headrace.{project.name}.sources")
+    try:
+        places = [(topic, number) for topic, count in sources.items() for number in range(count)]
+        commits = read_commits(client, places, settings.kafka.bootstrap)
+        return {place: commit.epoch for place, commit in commits.items()}
+    finally:
+        client.close()
 
 
 def _sources(settings: Settings, view: FeatureView) -> Mapping[str, int]:

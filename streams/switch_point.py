@@ -9,7 +9,8 @@ dropped by its marks, as after a restart.
                                K └─ read from here, what is ≤ S is dropped
 
 Looking back from the end is enough: a mark of a partition at or below S says that everything newer comes behind it,
-because whoever wrote it went on in order from there.
+because whoever wrote it went on in order from there. Only the present owner's marks count: a former one that was paused
+may still write.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -63,7 +64,14 @@ class _Look:
 
 
 def find_switch(
-    read: Read, first: int, end: int, applied: Mapping[str, I64], columns: Iterable[str], *, where: str
+    read: Read,
+    first: int,
+    end: int,
+    applied: Mapping[str, I64],
+    columns: Iterable[str],
+    epochs: Mapping[Place, int] | None = None,
+    *,
+    where: str,
 ) -> SwitchPoint:
     """The last message of a keyed log behind which a view may go on.
 
@@ -73,6 +81,7 @@ def find_switch(
         end: offset after the newest.
         applied: source topic -> (P,) S of each partition.
         columns: inputs the view needs of events.
+        epochs: of the present owner of each source partition, see streams.claims; 0 where absent.
         where: the keyed log's name, for messages.
 
     Raises:
@@ -83,7 +92,7 @@ def find_switch(
     places = {(topic, number) for topic, offsets in applied.items() for number in range(len(offsets))}
     while True:
         start = max(first, end - back)
-        look = _look(read(start, end), applied, wanted)
+        look = _look(read(start, end), applied, wanted, epochs or {})
         open_places = {place for place in places if place not in look.first or look.first[place] > _of(applied, place)}
         if not open_places or start == first:
             break
@@ -108,7 +117,12 @@ def find_switch(
     )
 
 
-def _look(messages: Iterable[tuple[int, KeyedBatch]], applied: Mapping[str, I64], wanted: frozenset[str]) -> _Look:
+def _look(
+    messages: Iterable[tuple[int, KeyedBatch]],
+    applied: Mapping[str, I64],
+    wanted: frozenset[str],
+    epochs: Mapping[Place, int],
+) -> _Look:
     look = _Look()
     for offset, batch in messages:
         known = applied.get(batch.topic)
@@ -122,9 +136,10 @@ def _look(messages: Iterable[tuple[int, KeyedBatch]], applied: Mapping[str, I64]
             look.lacking = min(missing)
         for mark in batch.marks:
             place = (batch.topic, mark.partition)
-            look.first.setdefault(place, mark.offset)
             look.heard.add(place)
-            if look.cut is None:
+            if mark.epoch >= epochs.get(place, 0):
+                look.first.setdefault(place, mark.offset)
+            if look.cut is None and mark.epoch >= (look.before[place].epoch if place in look.before else 0):
                 look.before[place] = mark
     return look
 

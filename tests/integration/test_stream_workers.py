@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from headrace.config import Settings
+from headrace.contracts.redis_keys import ROW_FIELD_PREFIX, STATE_FIELD_PREFIX
 from headrace.spec.project import Project
 from streams.dead_letters import read_dead_letters
 from streams.progress import Progress, wait_applied
@@ -105,7 +106,9 @@ def stored(settings: Settings, project: Project) -> dict[bytes, dict[bytes, byte
         if client.type(key) == b"hash" and not key.startswith(b"headrace:"):
             fields = client.hgetall(key)
             rows[key.replace(project.name.encode(), b"")] = {
-                name: value for name, value in fields.items() if not name.startswith(b"_hr:")
+                name: value
+                for name, value in fields.items()
+                if not name.startswith((ROW_FIELD_PREFIX, STATE_FIELD_PREFIX))
             }
     client.close()
     return rows

@@ -13,14 +13,14 @@ from streams.keyed_log import EVENTS, KeyedBatch, SourceMark
 from streams.switch_point import BehindError, SwitchPoint, find_switch
 
 
-def batch_of(text: str, columns: tuple[str, ...] = ("eur",)) -> KeyedBatch:
+def batch_of(text: str, columns: tuple[str, ...] = ("eur",), epoch: int = 0) -> KeyedBatch:
     rows = [("ab".index(word[0]), int(word[1:])) for word in text.split(",") if word and word[0] in "ab"]
     marks = [("AB".index(word[0]), int(word[1:])) for word in text.split(",") if word and word[0] in "AB"]
     return KeyedBatch(
         kind=EVENTS,
         topic="tx",
         partitions=2,
-        marks=tuple(SourceMark(number, offset, offset * 10, False) for number, offset in marks),
+        marks=tuple(SourceMark(number, offset, offset * 10, False, epoch) for number, offset in marks),
         sources=np.array([number for number, _ in rows], dtype=np.int32),
         offsets=np.array([offset for _, offset in rows], dtype=np.int64),
         ids=np.arange(len(rows)),
@@ -29,7 +29,12 @@ def batch_of(text: str, columns: tuple[str, ...] = ("eur",)) -> KeyedBatch:
 
 
 def switch(
-    log: list[KeyedBatch], applied: tuple[int, int], *, first: int = 0, columns: tuple[str, ...] = ()
+    log: list[KeyedBatch],
+    applied: tuple[int, int],
+    *,
+    first: int = 0,
+    columns: tuple[str, ...] = (),
+    epochs: dict[tuple[str, int], int] | None = None,
 ) -> SwitchPoint:
     return find_switch(
         lambda start, stop: [(offset, log[offset]) for offset in range(start, stop)],
@@ -37,6 +42,7 @@ def switch(
         len(log),
         {"tx": np.array(applied)},
         columns,
+        epochs,
         where="keyed:0",
     )
 
@@ -78,6 +84,17 @@ def test_a_keyed_log_that_begins_later_than_the_log_ends_is_read_on_for() -> Non
     with pytest.raises(BehindError, match="begins at offset 8 of tx:0"):
         switch(log, (5, 3))
     assert switch(log, (7, 3)).offset == 0
+
+
+def test_what_a_former_owner_says_proves_nothing() -> None:
+    """It was paused while its partition moved, and the present owner is far beyond."""
+    log = [batch_of(text) for text in ("A-1,B-1", "a0,a1,A1", "b0,B0")]
+    owners = {("tx", 0): 9, ("tx", 1): 0}
+
+    assert switch(log, (0, 0)).offset == 0
+    with pytest.raises(BehindError, match="says nothing of tx:0"):
+        switch(log, (0, 0), epochs=owners)
+    assert switch([*log, batch_of("A0", epoch=9), batch_of("a1,A1", epoch=9)], (0, 0), epochs=owners).offset == 0
 
 
 def test_a_log_of_which_nothing_is_known_yet_is_waited_for() -> None:
