@@ -25,7 +25,7 @@ from tests.stream_world import Message, Traffic
 
 __all__ = ["RealRun"]
 
-_STUCK_S = 1.5
+_STUCK_S = 1.0
 """A step whose progress is not reached by then happens anyway: its part may hold too little that is applied."""
 _BACK_S = 60.0
 _TOGETHER_US = 20 * 60_000_000
