@@ -52,8 +52,9 @@ unit: setup ## the fast tests, without servers
 proof: setup ## compare ten million values of every engine with the slow oracle, bit for bit (about 5 minutes)
 	HEADRACE_EQUALITY_VALUES=10000000 $(BIN)/python -m pytest -s --timeout 3600 tests/property/test_equality.py
 
-fuzz: setup ## throw a million hostile messages at the decoders; INPUTS=n throws others
+fuzz: setup ## throw a million hostile messages at the decoders, and requests at the API; INPUTS=n, REQUESTS=n
 	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000)
+	HEADRACE_FUZZ_REQUESTS=$(or $(REQUESTS),2000) $(BIN)/python -m pytest --timeout 3600 tests/fuzz
 
 chaos: setup ## let the stream die at random operations; SCHEDULES=1000 of them, SEED=1 the first
 	HEADRACE_CHAOS_SCHEDULES=$(or $(SCHEDULES),1000) HEADRACE_CHAOS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout 7200 tests/drills/test_crashes.py

@@ -30,7 +30,17 @@ from headrace.spec.features import RequestFeatures
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelledStream, LabelStream
 
-__all__ = ["Evaluation", "EventColumns", "Mode", "compute_file", "evaluate", "event_columns", "features_at"]
+__all__ = [
+    "Evaluation",
+    "EventColumns",
+    "Mode",
+    "compute_file",
+    "evaluate",
+    "event_columns",
+    "features_at",
+    "file_events",
+    "label_known",
+]
 
 Mode = Literal["as_served", "corrected"]
 
@@ -165,6 +175,7 @@ def compute_file(
     events: pa.Table,
     labels: pa.Table | None = None,
     *,
+    answers: Callable[[ViewPlan], NDArray[np.float64]] | None = None,
     progress: Callable[[str, int, float], None] | None = None,
 ) -> pa.Table:
     """Every feature of a stream for every event of a table, as it was known at the event.
@@ -177,6 +188,7 @@ def compute_file(
         events: columns as declared, by name, or by name but for case; any order, any integer width.
         labels: id and outcome, the last of several counting; needed when a view looks at labels and ``events``
             has no column of the outcome.
+        answers: gives the values of a view for these events where they are known already.
         progress: called with (view, rows, seconds) after each view.
 
     Returns:
@@ -196,9 +208,7 @@ def compute_file(
             continue
         started = time.perf_counter()
         plan = compile_view(view)
-        read = event_columns(plan, events, what=what)
-        read = dataclasses.replace(read, arrival_us=None, input_arrival_us=_label_known(plan, read))
-        values = features_at(plan, read, read.keys, read.times_us, own_ids=read.ids, mode="as_served")
+        values = answers(plan) if answers else _own_values(plan, file_events(plan, events, what=what))
         names.extend(view.full_names)
         columns.extend(value_arrays(plan, values))
         known |= value_columns(plan, values)
@@ -219,6 +229,20 @@ def compute_file(
             names.extend(found)
             columns.extend(_arrow(values, False) for values in found.values())
     return pa.table(columns, names=names)
+
+
+def file_events(plan: ViewPlan, events: pa.Table, *, what: str) -> EventColumns:
+    """Events of a file as a view sees them: there is no arrival, and a label is known after its delay.
+
+    Raises:
+        ConfigError: a column is missing or wrong.
+    """
+    read = event_columns(plan, events, what=what)
+    return dataclasses.replace(read, arrival_us=None, input_arrival_us=label_known(plan, read))
+
+
+def _own_values(plan: ViewPlan, events: EventColumns) -> NDArray[np.float64]:
+    return features_at(plan, events, events.keys, events.times_us, own_ids=events.ids, mode="as_served")
 
 
 def request_columns(request: RequestFeatures, events: pa.Table, *, what: str = "the events") -> list[pa.Array]:
@@ -259,7 +283,7 @@ def _with_labels(events: pa.Table, labels: pa.Table | None, outcome: LabelStream
     return events.append_column(outcome.value, pa.array(column, mask=column == NULL))
 
 
-def _label_known(plan: ViewPlan, events: EventColumns) -> I64 | None:
+def label_known(plan: ViewPlan, events: EventColumns) -> I64 | None:
     """(I, n) labels are known after their delay; other inputs with the event."""
     if plan.label_input < 0:
         return None

@@ -6,11 +6,13 @@ offline log, up to now ──► offsets pinned ──► rows (training_rows) �
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store.compute import Mode
+from feature_store.dataset_spill import training_rows_spilled
 from feature_store.event_log import read_events
 from feature_store.log_bounds import LogBounds, bounds_now
 from feature_store.training_rows import arrived_late_share, first_needed_us, training_rows
@@ -37,6 +39,7 @@ def build_dataset(
     end_us: int,
     as_of_us: int,
     mode: Mode = "as_served",
+    memory_bytes: int | None = None,
     tell: Tell | None = None,
 ) -> DatasetManifest:
     """Build a training set from the offline log.
@@ -49,6 +52,7 @@ def build_dataset(
         end_us: event time after the last.
         as_of_us: knowledge time; labels must have matured by then, and in ``as_served`` have arrived.
         mode: ``as_served`` or ``corrected``, see :mod:`feature_store.training_rows`.
+        memory_bytes: about how much of the log may be held at once, the rest on the disk; None: all of it.
         tell: told what is done.
 
     Returns:
@@ -67,8 +71,16 @@ def build_dataset(
             f"the offline log of {model.events.name!r} under {settings.offline_dir} is empty",
             hint="publish events and run `headrace run stream`, or check HEADRACE_HOME",
         )
-    span = {"start_us": start_us, "end_us": end_us, "as_of_us": as_of_us}
-    events, *others = _read(settings, project, model, sources, mode=mode, **span)
+    span: dict[str, Any] = {"start_us": start_us, "end_us": end_us, "as_of_us": as_of_us}
+    rows: pa.Table | None = None
+    others: list[pa.Table] = []
+    if memory_bytes is None:
+        events, *others = _read(settings, project, model, sources, mode=mode, **span)
+    else:
+        bounds = _bounds(sources, as_of_us, mode)
+        rows, events = training_rows_spilled(
+            settings, project, model, bounds, mode=mode, memory_bytes=memory_bytes, **span
+        )
     return build_from_events(
         settings.datasets_dir,
         model,
@@ -79,6 +91,7 @@ def build_dataset(
         mode=mode,
         sources=sources,
         others=others,
+        rows=rows,
         tell=tell,
     )
 
@@ -94,6 +107,7 @@ def build_from_events(
     mode: Mode = "as_served",
     sources: dict[str, int] | None = None,
     others: Sequence[pa.Table] = (),
+    rows: pa.Table | None = None,
     tell: Tell | None = None,
 ) -> DatasetManifest:
     """Build a training set from a table of events that carries the outcome; for files and experiments.
@@ -108,6 +122,7 @@ def build_from_events(
         mode: ``as_served`` or ``corrected``.
         sources: ``<topic>:<partition>`` -> last offset the events were read to.
         others: events of each further stream, ``model.streams[1:]``.
+        rows: computed already; ``events`` are then those they are of.
         tell: told what is done.
 
     Raises:
@@ -127,7 +142,9 @@ def build_from_events(
             " was known at each of them. With mode 'corrected' they count from their own time on",
             stacklevel=2,
         )
-    rows = training_rows(model, events, start_us=start_us, end_us=end_us, as_of_us=as_of_us, mode=mode, others=others)
+    if rows is None:
+        span: dict[str, Any] = {"start_us": start_us, "end_us": end_us, "as_of_us": as_of_us}
+        rows = training_rows(model, events, mode=mode, others=others, **span)
     if not rows.num_rows:
         raise RejectedError(
             f"no event from {format_us(start_us)} to {format_us(end_us)} has a label known at {format_us(as_of_us)}",
@@ -171,7 +188,7 @@ def rebuild_dataset(settings: Settings, project: Project, manifest: DatasetManif
     if not manifest.sources:
         raise RejectedError(f"data set {manifest.dataset_id} was built from a table, not from the offline log")
     mode: Mode = "as_served" if manifest.mode == "as_served" else "corrected"
-    span = {"start_us": manifest.start_us, "end_us": manifest.end_us, "as_of_us": manifest.as_of_us}
+    span: dict[str, Any] = {"start_us": manifest.start_us, "end_us": manifest.end_us, "as_of_us": manifest.as_of_us}
     events, *others = _read(settings, project, model, manifest.sources, mode=mode, **span)
     return content_hash(training_rows(model, events, mode=mode, others=others, **span), manifest.definitions)
 
@@ -208,7 +225,7 @@ def _read(
     mode: Mode,
 ) -> list[pa.Table]:
     """Events a training set looks at, with their labels, of each of the model's streams."""
-    bounds = LogBounds(last_offsets=sources, labels_by_us=as_of_us if mode == "as_served" else None)
+    bounds = _bounds(sources, as_of_us, mode)
     return [
         read_events(
             settings.offline_dir,
@@ -221,6 +238,10 @@ def _read(
         )
         for stream in model.streams
     ]
+
+
+def _bounds(sources: dict[str, int], as_of_us: int, mode: Mode) -> LogBounds:
+    return LogBounds(last_offsets=sources, labels_by_us=as_of_us if mode == "as_served" else None)
 
 
 def _silent(_: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
-from feature_store.online_layout import entity_key, feature_field, row_field, timestamp_field
+from feature_store.online_layout import entity_key, feature_field, row_field, state_field, timestamp_field
 from feature_store.redis_online import address_of, connect, translate
 from headrace.errors import UnavailableError
 from headrace.spec.features import FeatureView
@@ -47,7 +47,12 @@ class OnlineEraser:
     def erase_rows(self, view: FeatureView, keys: NDArray[np.generic]) -> int:
         """Remove one view's row of these keys; gives how many rows there were."""
         ours = row_field(view.name)
-        fields = [ours, timestamp_field(view.name), *(feature_field(view.name, name) for name in view.feature_names)]
+        fields = [
+            ours,
+            state_field(view.name),
+            timestamp_field(view.name),
+            *(feature_field(view.name, name) for name in view.feature_names),
+        ]
         removed = 0
         for key in keys.tolist():
             name = entity_key(view.entity, key, self._project)

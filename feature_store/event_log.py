@@ -22,7 +22,7 @@ from feature_store.offline_tables import (
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 
-__all__ = ["first_event_us", "read_events", "read_labels"]
+__all__ = ["first_event_us", "one_per_id", "read_events", "read_labels"]
 
 
 def read_events(
@@ -54,7 +54,7 @@ def read_events(
         The columns of :func:`feature_store.offline_tables.event_schema`, and those two with labels.
     """
     events = _read(offline_dir, project, "events", stream.name, event_schema(stream), within)
-    events = _one_per_id(events, stream.id, newest=False)
+    events = one_per_id(events, stream.id, newest=False)
     times = events[stream.time]
     keep = None
     for bound_us, compare in ((start_us, pc.greater_equal), (end_us, pc.less)):
@@ -83,7 +83,7 @@ def first_event_us(offline_dir: Path, project: Project, stream: EventStream) -> 
 def read_labels(offline_dir: Path, project: Project, labels: LabelStream, within: LogBounds | None = None) -> pa.Table:
     """Labels from the offline log, one per event id: the last to arrive, as a later label corrects an earlier one."""
     table = _read(offline_dir, project, "labels", labels.name, label_schema(labels), within)
-    return _one_per_id(table, labels.of.id, newest=True)
+    return one_per_id(table, labels.of.id, newest=True)
 
 
 def _read(
@@ -93,7 +93,7 @@ def _read(
     return table if within is None else within.keep(table, kind, topic)
 
 
-def _one_per_id(table: pa.Table, id_column: str, *, newest: bool) -> pa.Table:
+def one_per_id(table: pa.Table, id_column: str, *, newest: bool) -> pa.Table:
     codes = _id_codes(table[id_column])
     order = np.argsort(codes, kind="stable")
     ranked = codes[order]

@@ -1,22 +1,21 @@
-"""Feast's historical features from our feature log: one as-of join per view, in DuckDB.
+"""Feast's historical features from our feature log: an as-of join per view, in memory or, of long logs, in DuckDB.
 
 Same answers as Feast's own DuckDB store (``event_timestamp <= q``, ttl included, newest ``created_timestamp`` among
-equals, every entity row kept in its order), but that store joins each entity row with all earlier rows of its key:
-4.4 s and 1 GB where this takes 0.3 s. Full ties go to the larger values, so that the answer is the same every time.
+equals, every entity row kept in its order), but that store joins each entity row with all earlier rows of its key.
+Full ties go to the larger values, so that the answer is the same every time.
 
 Configured by class path, ``offline_store: {type: feature_store.feast_offline.HeadraceOfflineStore}``; Feast finds the
 configuration class by its name in this module.
 """
 
-import tempfile
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
@@ -30,20 +29,24 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 
+from feature_store.asof_join import AsOfSource, join_in_memory
+from feature_store.asof_sql import SqlAsOfJoin
 from feature_store.offline_log import segments_below
 from headrace.errors import RejectedError
 
 __all__ = ["HeadraceOfflineStore", "HeadraceOfflineStoreConfig"]
 
-_ROW, _AT = "_headrace_row", "_headrace_at_us"
+_MEMORY_LIMIT, _ROWS_IN_MEMORY = "2GB", 10_000_000
 
 
 class HeadraceOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]  # Feast ships no types
     """Settings of the store."""
 
     type: str = "feature_store.feast_offline.HeadraceOfflineStore"
-    memory_limit: str = "2GB"
+    memory_limit: str = _MEMORY_LIMIT
     """Beyond it DuckDB works on disk."""
+    rows_in_memory: int = _ROWS_IN_MEMORY
+    """Of the logs of all views joined at once; longer ones are joined by DuckDB, which works on disk."""
 
 
 class HeadraceOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feast ships no types
@@ -122,27 +125,23 @@ class _AsOfJob(RetrievalJob):  # type: ignore[misc]  # Feast ships no types
         frame = self._entity_df.copy()
         frame[self._time] = pd.to_datetime(frame[self._time], utc=True).astype("datetime64[us, UTC]")
         spine = pa.Table.from_pandas(frame, preserve_index=False)
-        asked = spine.append_column(_ROW, pa.array(range(spine.num_rows), pa.int64()))
-        asked = asked.append_column(_AT, pc.cast(spine[self._time], pa.int64()))
-        limit = getattr(self._config.offline_store, "memory_limit", "2GB")
-        with (
-            tempfile.TemporaryDirectory(prefix="headrace-join-") as spill,
-            duckdb.connect(config={"memory_limit": limit, "temp_directory": spill}) as connection,
-        ):
-            connection.register("given", asked)
-            # Of a registered table DuckDB does not know the size; it would take it for tiny and join in nested loops.
-            connection.execute("CREATE TEMP TABLE spine AS SELECT * FROM given")
-            connection.execute("SET asof_loop_join_threshold = 0")
-            for view in self._views:
-                name = view.projection.name_to_use()
-                features = [
-                    reference.split(":")[1] for reference in self._references if reference.startswith(f"{name}:")
-                ]
-                found = _join(connection, view, features)
-                prefix = f"{view.projection.name_alias or view.name}__" if self._full_names else ""
-                for feature in features:
-                    spine = spine.append_column(prefix + feature, found[feature])
+        wanted = [_Wanted(view, self._references) for view in self._views]
+        for each, found in zip(wanted, self._join(spine, wanted), strict=True):
+            prefix = f"{each.view.projection.name_alias or each.view.name}__" if self._full_names else ""
+            for feature in each.features:
+                spine = spine.append_column(prefix + feature, found[feature])
         return spine
+
+    def _join(self, spine: pa.Table, wanted: Sequence["_Wanted"]) -> list[pa.Table]:
+        """Features of each view for each row of ``spine``, in its order; views side by side, kernels hold no lock."""
+        limits = self._config.offline_store
+        workers = min(len(wanted), os.cpu_count() or 1)
+        most_rows = getattr(limits, "rows_in_memory", _ROWS_IN_MEMORY) // workers
+        instants = spine[self._time].cast(pa.int64())
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(pool.map(lambda each: each.in_memory(spine, instants, most_rows), wanted))
+        with SqlAsOfJoin(spine, self._time, getattr(limits, "memory_limit", _MEMORY_LIMIT)) as sql:
+            return [each.in_sql(sql) if table is None else table for each, table in zip(wanted, found, strict=True)]
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write the result as one Parquet file."""
@@ -151,6 +150,54 @@ class _AsOfJob(RetrievalJob):  # type: ignore[misc]  # Feast ships no types
             raise RejectedError(f"{target} exists", hint="give another path or allow_overwrite=True")
         target.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(self.to_arrow(timeout=timeout), target)
+
+
+class _Wanted:
+    """What is asked of one view."""
+
+    def __init__(self, view: FeatureView, references: Sequence[str]) -> None:
+        source = view.batch_source
+        name = view.projection.name_to_use()
+        self.view = view
+        self.features = [reference.split(":")[1] for reference in references if reference.startswith(f"{name}:")]
+        self._files = _files(Path(source.path))
+        self._keys = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
+        self._time, self._created = source.timestamp_field, source.created_timestamp_column or None
+        self._ttl_us = (view.ttl // timedelta(microseconds=1) if view.ttl else 0) or None
+
+    def in_memory(self, spine: pa.Table, instants: pa.ChunkedArray, most_rows: int) -> pa.Table | None:
+        """None when it is left to SQL."""
+        if not self._files:
+            return self._nothing(spine.num_rows)
+        if len(self._keys) != 1:
+            return None
+        ((key, asked),) = self._keys.items()
+        log = AsOfSource(
+            files=self._files,
+            key=key,
+            time=self._time,
+            created=self._created,
+            features=self.features,
+            ttl_us=self._ttl_us,
+        )
+        return join_in_memory(log, spine[asked], instants, most_rows)
+
+    def in_sql(self, sql: SqlAsOfJoin) -> pa.Table:
+        """The same from DuckDB."""
+        return sql.join(
+            self._files,
+            keys=self._keys,
+            time=self._time,
+            created=self._created,
+            features=self.features,
+            ttl_us=self._ttl_us,
+        )
+
+    def _nothing(self, rows: int) -> pa.Table:
+        """Columns of a view whose log has no file yet."""
+        types = {field.name: field.dtype.to_value_type().name for field in self.view.features}
+        nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE_LIST": pa.list_(pa.float64())}
+        return pa.table({name: pa.nulls(rows, nulls.get(types[name], pa.null())) for name in self.features})
 
 
 def _is_plain_parquet(source: DataSource | None) -> bool:
@@ -162,42 +209,6 @@ def _is_plain_parquet(source: DataSource | None) -> bool:
     )
 
 
-def _join(connection: Any, view: FeatureView, features: Sequence[str]) -> pa.Table:
-    """Features of the view for each row of ``spine``, in its order."""
-    source = view.batch_source
-    files = _files(Path(source.path))
-    if not files:
-        types = {field.name: field.dtype.to_value_type().name for field in view.features}
-        nulls = {"INT64": pa.int64(), "DOUBLE": pa.float64(), "DOUBLE_LIST": pa.list_(pa.float64())}
-        rows = connection.execute("SELECT count(*) FROM spine").fetchone()[0]
-        return pa.table({name: pa.nulls(rows, nulls.get(types[name], pa.null())) for name in features})
-    mapping = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
-    keys, asked = [_quoted(name) for name in mapping], [_quoted(name) for name in mapping.values()]
-    columns = [_quoted(name) for name in features]
-    created = f", {_quoted(source.created_timestamp_column)} AS _created" if source.created_timestamp_column else ""
-    newest = ["_created DESC"] if created else []
-    newest += [f"{column} DESC NULLS LAST" for column in columns]
-    ttl_us = view.ttl.days * 86_400_000_000 + view.ttl.seconds * 1_000_000 + view.ttl.microseconds if view.ttl else 0
-    chosen = [f"CASE WHEN {_AT} - _at_us <= {ttl_us} THEN f.{c} END AS {c}" if ttl_us else f"f.{c}" for c in columns]
-    query = f"""
-        WITH rows AS (
-            SELECT {", ".join(keys)}, epoch_us({_quoted(source.timestamp_field)}) AS _at_us {created},
-                   {", ".join(columns)}
-            FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
-            WHERE _at_us <= (SELECT max({_AT}) FROM spine)
-              AND ({", ".join(keys)}) IN (SELECT ({", ".join(asked)}) FROM spine)
-        ), f AS (
-            SELECT * FROM rows
-            QUALIFY row_number() OVER (PARTITION BY {", ".join(keys)}, _at_us ORDER BY {", ".join(newest)}) = 1
-        )
-        SELECT {", ".join(chosen)}
-        FROM spine ASOF LEFT JOIN f
-          ON {" AND ".join(f"spine.{a} = f.{k}" for a, k in zip(asked, keys, strict=True))} AND {_AT} >= f._at_us
-        ORDER BY {_ROW}
-    """  # noqa: S608  # names come from the registry and are quoted
-    return connection.execute(query, [files]).to_arrow_table()
-
-
 def _files(path: Path) -> list[str]:
     """Parquet files of a source that count; unfinished ones begin with a dot."""
     if path.is_file():
@@ -205,7 +216,3 @@ def _files(path: Path) -> list[str]:
     if log := segments_below(path):
         return [str(segment.path) for segment in log]
     return sorted(str(file) for file in path.rglob("*.parquet") if not file.name.startswith("."))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

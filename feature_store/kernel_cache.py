@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 __all__ = ["allocating_kernel", "kernel", "plain"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_PARTS = ("plan.py", "state_arrays.py", "online_layout.py", "kernel_cache.py", "*kernels.py")
+_PARTS = ("plan.py", "state_arrays.py", "online_layout.py", "state_layout.py", "kernel_cache.py", "*kernels.py")
 """Files of this folder that kernels share."""
 
 

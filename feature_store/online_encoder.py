@@ -18,8 +18,10 @@ from feature_store.online_layout import (
     feature_field,
     row_field,
     row_head,
+    state_field,
     timestamp_field,
 )
+from feature_store.packing_kernels import pack_state, packed_size
 from feature_store.plan import ViewPlan
 from feature_store.rows import RowBatch
 
@@ -53,7 +55,7 @@ class RowEncoder:
     """Encodes batches of one view. Not safe for threads: it keeps one buffer.
 
     The command is ``EVALSHA <script> <n> key… <argument>… <hash field>… row…`` where a row's values stand in the order
-    of the hash fields: every feature, Feast's timestamp, ours.
+    of the hash fields: every feature, Feast's timestamp, our state, our row.
     """
 
     def __init__(self, plan: ViewPlan, project: str) -> None:
@@ -72,15 +74,17 @@ class RowEncoder:
         self._head = row_head(cells=cells, inputs=inputs, base=base, with_state=True)
         self._bare_head = row_head(cells=cells, inputs=0, base=0, with_state=False)
         self.fields = [feature_field(view.name, name) for name in view.feature_names]
-        self.fields += [timestamp_field(view.name), row_field(view.name)]
+        self.fields += [timestamp_field(view.name), state_field(view.name), row_field(view.name)]
         self._row_bytes = (
             2 * _DECIMAL + len(head) + 4 + len(tail)  # key
             + features * (_DECIMAL + 17)
             + 9 * cells
             + (_DECIMAL + 19)  # timestamp
-            + (_DECIMAL + 2 + 8 * (HEADER_WORDS + cells + base))
+            + (2 * _DECIMAL + 4 + 8 * (HEADER_WORDS + cells + base))
+            + 8 * (6 + 2 * inputs)  # how the events are packed; they take at most what they would otherwise
         )  # fmt: skip
         self._event_bytes = 8 * (2 + inputs)
+        self._lows, self._widths = np.zeros(3 + inputs, np.int64), np.zeros(3 + inputs, np.int64)
         self._buffer = np.empty(CHUNK_BYTES + (1 << 16), np.uint8)
 
     def chunks(self, rows: RowBatch, command: bytes, arguments: list[bytes], *, version: int, watermark_us: int
@@ -101,8 +105,8 @@ class RowEncoder:
         words = [*arguments, str(len(self.fields)).encode(), *self.fields]
         constants = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
         names = len(command.split(b"\r\n")) // 2
-        parts = (rows.state_t, rows.state_id, rows.state_inputs, rows.state_base)
-        times, ids, state, base = (_as_bytes(array) for array in parts)
+        parts = (rows.state_t.reshape(1, -1), rows.state_id.reshape(1, -1), rows.state_inputs, rows.state_base)
+        times, ids, state, base = (np.ascontiguousarray(array) for array in parts)
         # Always C order, or each other order would be compiled anew.
         values = np.ascontiguousarray(rows.values)
         valid_from, valid_until = (np.ascontiguousarray(array) for array in (rows.valid_from_us, rows.valid_until_us))
@@ -118,7 +122,7 @@ class RowEncoder:
                 self._buffer, np.frombuffer(opening, np.uint8), np.frombuffer(constants, np.uint8), first, last,
                 self._key_head, self._key_tail, key_bytes, key_starts,
                 values, values.view(np.int64), self._spans, valid_from, valid_until,
-                rows.has_state, starts, times, ids, state, base,
+                rows.has_state, starts, times, ids, state, base, self._lows, self._widths,
                 self._head, self._bare_head, self.definition, version, watermark_us,
             )  # fmt: skip
             yield Chunk(last - first, self._buffer[:end].data)
@@ -269,10 +273,11 @@ def _encode(
     out: _Bytes, opening: _Bytes, constants: _Bytes, first: int, last: int,
     key_head: _Bytes, key_tail: _Bytes, key_bytes: _Bytes, key_starts: _Words,
     values: NDArray[np.float64], bits: _Words, spans: _Words, valid_from: _Words, valid_until: _Words,
-    has_state: NDArray[np.bool_], starts: _Words, times: _Bytes, ids: _Bytes, state: _Bytes, base: _Bytes,
+    has_state: NDArray[np.bool_], starts: _Words, times: _Words, ids: _Words, state: _Words, base: _Words,
+    lows: _Words, widths: _Words,
     head: int, bare_head: int, definition: int, version: int, watermark: int,
 ) -> int:  # fmt: skip
-    features, cells, inputs = len(spans), values.shape[1], state.shape[0]
+    features, cells = len(spans), values.shape[1]
     at = _put_bytes(out, 0, opening)
     for row in range(first, last):
         length = key_starts[row + 1] - key_starts[row]
@@ -291,12 +296,14 @@ def _encode(
             else:
                 at = _put_value(out, at, values[row, cell], bits[row, cell], spans[f, 3] != 0)
         at = _put_timestamp(out, at, valid_from[row])
-        events = starts[row + 1] - starts[row]
         with_state = has_state[row]
-        size = 8 * (HEADER_WORDS + cells)
+        low, high, size = starts[row], starts[row + 1], 0
         if with_state:
-            size += base.shape[1] + 8 * events * (2 + inputs)
+            size = packed_size(low, high, times, ids, state, base.shape[1], lows, widths)
         at = _put_length(out, at, size)
+        if with_state:
+            at = pack_state(out, at, low, high, times, ids, state, base, row, lows, widths)
+        at = _put_length(out, _put_end(out, at), 8 * (HEADER_WORDS + cells))
         at = _put_word(out, at, head if with_state else bare_head)
         at = _put_word(out, at, definition)
         at = _put_word(out, at, version)
@@ -305,12 +312,5 @@ def _encode(
         at = _put_word(out, at, watermark)
         for cell in range(cells):
             at = _put_word(out, at, bits[row, cell])
-        if with_state:
-            at = _put_bytes(out, at, base[row])
-            low, high = 8 * starts[row], 8 * starts[row + 1]
-            at = _put_bytes(out, at, times[low:high])
-            at = _put_bytes(out, at, ids[low:high])
-            for i in range(inputs):
-                at = _put_bytes(out, at, state[i, low:high])
         at = _put_end(out, at)
     return at

@@ -6,16 +6,18 @@ One Redis hash holds every view of one entity key:
     mmh3 of        Feast ``Value`` of one feature, empty when null
     "<view>:<feature>"
     _ts:<view>     google.protobuf.Timestamp of the row's ``valid_from``
-    _hr:<view>     ours; little-endian 64-bit words:
+    _hr:<view>     ours, the row; little-endian 64-bit words:
                      0      format u8, flags u8, cells u16, inputs u16, lifetime cells u16
                      1      definition (fingerprint of the view), so that a row of another definition is no row
                      2      version: offset in the keyed log
                      3, 4   valid_from, valid_until (microseconds; 2**63-1 is never)
                      5      watermark (microseconds)
                      6…     cells of the values (feature_store.row_values), float64, NaN is null
-                     …      lifetime cells, then times, ids and each input of the n events a window may still need
+    _hs:<view>     ours, its state (feature_store.state_layout): lifetime cells, and the events a window may still need.
+                   Apart, because who takes a row as it is stored needs none of it, and it is far longer.
 
-Feast ignores fields it did not ask for, so both kinds of reader see one row, written at once.
+Feast ignores fields it did not ask for, so both kinds of reader see one row, written at once. Functions here take both
+our fields as one, the row before its state.
 Layout of Feast: ``feast/infra/key_encoding_utils.py``, ``feast/infra/online_stores/redis.py`` of 0.67.
 """
 
@@ -26,7 +28,8 @@ from dataclasses import dataclass, field
 import mmh3
 import numpy as np
 
-from headrace.contracts.redis_keys import HEADRACE_FIELD_PREFIX
+from feature_store.state_layout import decode_state, encode_state
+from headrace.contracts.redis_keys import ROW_FIELD_PREFIX, STATE_FIELD_PREFIX
 from headrace.errors import IntegrityError
 
 __all__ = [
@@ -44,10 +47,11 @@ __all__ = [
     "feature_field",
     "row_field",
     "row_head",
+    "state_field",
     "timestamp_field",
 ]
 
-ROW_FORMAT = 2
+ROW_FORMAT = 3
 HEADER_WORDS = 6
 WITHOUT_STATE = 1
 """Flag: the events were too many (plan.MAX_STATE_EVENTS) to be stored along."""
@@ -60,7 +64,7 @@ _HEAD = struct.Struct("<BBHHH")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredRow:
-    """Content of one ``_hr:<view>`` field."""
+    """Content of ``_hr:<view>`` and ``_hs:<view>``."""
 
     definition: int
     version: int
@@ -113,8 +117,13 @@ def timestamp_field(view: str) -> bytes:
 
 
 def row_field(view: str) -> bytes:
-    """The field that is ours."""
-    return HEADRACE_FIELD_PREFIX + view.encode()
+    """Our field with the header and the values."""
+    return ROW_FIELD_PREFIX + view.encode()
+
+
+def state_field(view: str) -> bytes:
+    """Our field with what a reader needs to move the row in time."""
+    return STATE_FIELD_PREFIX + view.encode()
 
 
 def encode_timestamp(instant_us: int) -> bytes:
@@ -194,7 +203,7 @@ def row_head(*, cells: int, inputs: int, base: int, with_state: bool) -> int:
 
 
 def encode_row(row: StoredRow) -> bytes:
-    """Bytes of our field."""
+    """Bytes of our two fields, one after the other; the second begins at ``8 * (HEADER_WORDS + cells)``."""
     inputs = 0 if row.inputs is None else len(row.inputs)
     with_state = row.times_us is not None
     base = len(row.base) if with_state else 0
@@ -202,13 +211,12 @@ def encode_row(row: StoredRow) -> bytes:
     words = [head, row.definition, row.version, row.valid_from_us, row.valid_until_us, row.watermark_us]
     parts = [np.array(words, "<i8").tobytes(), row.values.astype("<f8").tobytes()]
     if row.times_us is not None and row.ids is not None and row.inputs is not None:
-        parts += [array.astype("<i8").tobytes() for array in (row.base, row.times_us, row.ids)]
-        parts += [column.astype("<i8").tobytes() for column in row.inputs]
+        parts.append(encode_state(row.times_us, row.ids, row.inputs, row.base))
     return b"".join(parts)
 
 
 def decode_row(data: bytes) -> StoredRow:
-    """Read our field; the arrays are views of ``data``.
+    """Read our two fields, given as one; the arrays are views of ``data``.
 
     Raises:
         IntegrityError: cut off, or of a format this version does not know.
@@ -221,14 +229,11 @@ def decode_row(data: bytes) -> StoredRow:
             f"online row has format {layout}; this version reads {ROW_FORMAT}", hint="upgrade this process"
         )
     words = np.frombuffer(data, "<i8")
-    state = words[HEADER_WORDS + cells + base :]
-    events, rest = divmod(len(state), 2 + inputs)
-    if rest or len(words) < HEADER_WORDS + cells + base:
+    if len(words) < HEADER_WORDS + cells:
         raise IntegrityError(f"online row of {len(data)} bytes is cut off")
-    times, ids, columns = None, None, None
+    times, ids, columns, before = None, None, None, np.empty(0, np.int64)
     if not flags & WITHOUT_STATE:
-        times, ids = state[:events], state[events : 2 * events]
-        columns = state[2 * events :].reshape(inputs, events)
+        times, ids, columns, before = decode_state(data[8 * (HEADER_WORDS + cells) :], inputs, base)
     return StoredRow(
         definition=int(words[1]),
         version=int(words[2]),
@@ -236,7 +241,7 @@ def decode_row(data: bytes) -> StoredRow:
         valid_until_us=int(words[4]),
         watermark_us=int(words[5]),
         values=words[HEADER_WORDS : HEADER_WORDS + cells].view("<f8"),
-        base=words[HEADER_WORDS + cells : HEADER_WORDS + cells + base],
+        base=before,
         times_us=times,
         ids=ids,
         inputs=columns,

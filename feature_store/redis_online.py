@@ -143,7 +143,7 @@ def connect(redis_url: str) -> redis.Redis:
         raise RejectedError(f"redis.url cannot be used: {error}", hint="write redis://host:port/0") from error
 
 
-def translate(error: redis.RedisError, address: str) -> HeadraceError:
+def translate(error: redis.RedisError | OSError, address: str) -> HeadraceError:
     """Redis' error as ours: a wrong type under a key is damage, anything else may pass."""
     if isinstance(error, redis.ResponseError) and str(error).startswith("WRONGTYPE"):
         return IntegrityError(

@@ -12,7 +12,7 @@ corrected   late events count too; a label counts from t + delay on, whenever it
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,10 @@ from headrace.spec.policies import SlicesHold
 from headrace.spec.streams import EventStream, LabelledStream
 from headrace.spec.types import String
 
-__all__ = ["arrived_late_share", "first_needed_us", "training_rows"]
+__all__ = ["Answers", "arrived_late_share", "first_needed_us", "has_row", "known_events", "seen_by", "training_rows"]
+
+Answers = Callable[[ViewPlan, pa.Table], NDArray[np.float64]]
+"""Takes a view and the events that have rows; gives (n, W) cells."""
 
 _WHAT = "the events"
 
@@ -46,6 +49,7 @@ def training_rows(
     as_of_us: int,
     mode: Mode = "as_served",
     others: Sequence[pa.Table] = (),
+    answers: Answers | None = None,
 ) -> pa.Table:
     """One row per event in [start, end) whose label is known, sorted by time and id.
 
@@ -58,6 +62,7 @@ def training_rows(
         as_of_us: knowledge time.
         mode: ``as_served`` or ``corrected``.
         others: events of each further stream, ``model.streams[1:]``.
+        answers: gives the values of a view where they are known already; ``events`` are then those of rows alone.
 
     Returns:
         id, event time, fields that only gates look at, the inputs as float64, the label as int64.
@@ -69,15 +74,12 @@ def training_rows(
         raise ConfigError(f"mode is {mode!r}", hint="use as_served or corrected")
     stream, label = model.events, model.label
     if mode == "as_served":
-        events, others = _seen_by(events, as_of_us), [_seen_by(other, as_of_us) for other in others]
+        events, others = seen_by(events, as_of_us), [seen_by(other, as_of_us) for other in others]
     times_us = read_times(events, stream, what=_WHAT)
     outcomes = read_labels(find_column(events, label.value, what=_WHAT), label, what=_WHAT)
-    inside = (times_us >= start_us) & (times_us < end_us)
-    known = (outcomes != NULL) & (times_us + label.delay_us <= as_of_us)
-    if mode == "as_served" and LABEL_ARRIVAL in events.column_names:
-        known &= pc.fill_null(pc.less_equal(_instants(events[LABEL_ARRIVAL]), as_of_us), False).to_numpy()
+    wanted = has_row(model, events, start_us=start_us, end_us=end_us, as_of_us=as_of_us, mode=mode)
     order = _by_time_and_id(events, stream.id, times_us)
-    chosen = order[(inside & known)[order]]
+    chosen = order[wanted[order]]
     spine = events.take(pa.array(chosen))
 
     columns = {
@@ -85,9 +87,24 @@ def training_rows(
         stream.time: pa.array(times_us[chosen]).cast(pa.timestamp("us", tz="UTC")),
     }
     columns |= {name: _nullable(_field(spine, model, name)) for name in _fields_of_gates(model)}
-    columns |= _inputs(model, dict(zip(model.streams, (events, *others), strict=True)), spine, mode)
+    tables = {model.events: events} if answers else dict(zip(model.streams, (events, *others), strict=True))
+    columns |= _inputs(model, tables, spine, mode, answers)
     columns[label.value] = pa.array(outcomes[chosen])
     return pa.table(columns)
+
+
+def has_row(
+    model: Model, events: pa.Table, *, start_us: int, end_us: int, as_of_us: int, mode: Mode
+) -> NDArray[np.bool_]:
+    """(n,) whether an event is in the range and its label is known."""
+    label = model.label
+    times_us = read_times(events, model.events, what=_WHAT)
+    outcomes = read_labels(find_column(events, label.value, what=_WHAT), label, what=_WHAT)
+    wanted: NDArray[np.bool_] = (times_us >= start_us) & (times_us < end_us)
+    wanted &= (outcomes != NULL) & (times_us + label.delay_us <= as_of_us)
+    if mode == "as_served" and LABEL_ARRIVAL in events.column_names:
+        wanted &= pc.fill_null(pc.less_equal(_instants(events[LABEL_ARRIVAL]), as_of_us), False).to_numpy()
+    return wanted
 
 
 def first_needed_us(model: Model, stream: EventStream, start_us: int) -> int:
@@ -111,17 +128,22 @@ def arrived_late_share(model: Model, events: pa.Table, start_us: int, end_us: in
     return float(np.mean(delays_us > model.events.lateness_us)) if delays_us.size else 0.0
 
 
-def _inputs(model: Model, events: Mapping[EventStream, pa.Table], spine: pa.Table, mode: Mode) -> dict[str, pa.Array]:
+def _inputs(
+    model: Model, events: Mapping[EventStream, pa.Table], spine: pa.Table, mode: Mode, answers: Answers | None
+) -> dict[str, pa.Array]:
     """Inputs by full name, in the model's order."""
     found: dict[str, NDArray[np.float64]] = {}
     times_us = read_times(spine, model.events, what=_WHAT)
     ids = event_ids64(read_field(spine, model.events.id, model.events.schema[model.events.id], what=_WHAT))
     for view in model.views:
         plan = compile_view(view)
-        read = _known(plan, event_columns(plan, events[view.events], what=_WHAT), mode)
+        if answers:
+            found |= value_columns(plan, answers(plan, spine))
+            continue
+        read = known_events(plan, event_columns(plan, events[view.events], what=_WHAT), mode)
         keys = read_field(spine, view.entity, model.events.schema[view.entity], what=_WHAT)
         is_own = view.events is model.events
-        # Both modes differ in what counts as arrived, see _known; never does a row see its own label too early.
+        # Both modes differ in what counts as arrived, see known_events; never does a row see its own label too early.
         # Views of other streams are read without an own event that would make a row of a key never seen.
         values = features_at(
             plan, read, keys, times_us, own_ids=ids if is_own else None, mode="as_served", as_read=not is_own
@@ -139,7 +161,7 @@ def _inputs(model: Model, events: Mapping[EventStream, pa.Table], spine: pa.Tabl
     return {name: _nullable(found[name]) for name in model.feature_names}
 
 
-def _known(plan: ViewPlan, events: EventColumns, mode: Mode) -> EventColumns:
+def known_events(plan: ViewPlan, events: EventColumns, mode: Mode) -> EventColumns:
     """Events with the instants from which they and their labels count."""
     if mode == "as_served":
         return events
@@ -150,7 +172,7 @@ def _known(plan: ViewPlan, events: EventColumns, mode: Mode) -> EventColumns:
     return dataclasses.replace(events, arrival_us=None, input_arrival_us=labels)
 
 
-def _seen_by(events: pa.Table, as_of_us: int) -> pa.Table:
+def seen_by(events: pa.Table, as_of_us: int) -> pa.Table:
     """Events the stream had applied by ``as_of_us``."""
     if ARRIVAL in events.column_names:
         events = events.filter(pc.less_equal(_instants(events[ARRIVAL]), as_of_us))

@@ -1,16 +1,15 @@
 """Rows in Redis against an offline recomputation, each at the instant from which it holds."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from feature_store.comparison import FeatureComparison
 from feature_store.compute import features_at
 from feature_store.event_columns import event_columns
-from feature_store.lookup import LookupRequest, OnlineReader
-from feature_store.plan import ViewPlan, compile_view
-from feature_store.row_values import Value, cell_names
+from feature_store.lookup import OnlineReader
+from feature_store.plan import compile_view
+from feature_store.row_values import cell_names
 from headrace.spec.features import FeatureView
 
 __all__ = ["OnlineVerifier"]
@@ -46,29 +45,14 @@ class OnlineVerifier:
             chosen = np.sort(np.random.default_rng(0).choice(len(keys), most, replace=False))
         for start in range(0, len(chosen), _BATCH):
             part = chosen[start : start + _BATCH]
-            self._check(keys[part].tolist(), last_us[part].tolist())
+            self._check(keys[part], last_us[part])
 
-    def _check(self, keys: Sequence[int | str], last_us: Sequence[int]) -> None:
+    def _check(self, keys: NDArray[np.generic], last_us: NDArray[np.int64]) -> None:
         view = self._plan.view
-        answers = self._reader.read([LookupRequest(views=(view,), entities={view.entity: key}) for key in keys])
-        found = [answer[view.name] for answer in answers]
+        found = self._reader.read_columns((view,), {view.entity: keys})[view.name]
         self.rows += len(found)
-        self.absent += sum(row.event_time_us is None for row in found)
+        self.absent += int(np.count_nonzero(~found.is_found))
         # A key without a row is compared at its last event, where its values should not be null.
-        instants = [
-            last if row.event_time_us is None else row.event_time_us for row, last in zip(found, last_us, strict=True)
-        ]
-        stored = [_cells(self._plan, list(row.values.values())) for row in found]
-        at_us = np.array(instants, np.int64)
-        asked = np.array(keys, object if self._plan.has_text_keys else np.int64)
-        truth = features_at(self._plan, self._events, asked, at_us, mode="corrected")
-        self.comparison.add(np.array(stored), truth, of=[str(key) for key in keys], at_us=at_us)
-
-
-def _cells(plan: ViewPlan, values: Sequence[Value]) -> list[float]:
-    """Values as the cells they were stored in."""
-    cells = [np.nan] * plan.width
-    for entry, value in zip(plan.features, values, strict=True):
-        items = value if isinstance(value, list) else [] if value is None else [value]
-        cells[entry.slot : entry.slot + len(items)] = map(float, items)
-    return cells
+        at_us = np.where(found.is_found, found.event_time_us, last_us)
+        truth = features_at(self._plan, self._events, keys, at_us, mode="corrected")
+        self.comparison.add(found.cells, truth, of=[str(key) for key in keys.tolist()], at_us=at_us)

@@ -90,6 +90,10 @@ class StreamSettings:
     """Wall-clock seconds between two state snapshots."""
     flush_rows: int = 100_000
     """Rows of one offline Parquet file, unless a snapshot closes it earlier."""
+    workers: int = 1
+    """Processes of ``headrace run stream``, each with its share of the partitions."""
+    session_timeout_s: float = 10.0
+    """A worker that is not heard of for so long has its partitions given to the others."""
     state_url: str = ""
     """Where state snapshots lie: a path, or an address of fsspec such as ``s3://bucket/state``; empty:
     ``<home>/data/state``. Its credentials come from the environment, as its own library reads them."""

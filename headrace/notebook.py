@@ -160,13 +160,10 @@ class Notebook:
             as_of: use only what was known then; now when absent.
             mode: ``as_served`` or ``corrected``.
         """
-        models = self.project.models
-        if model is None and len(models) != 1:
-            raise ConfigError(f"project {self.project.name!r} has models {[m.name for m in models]}", hint="name one")
         return build_dataset(
             self.settings,
             self.project,
-            models[0] if model is None else self.project.model(model),
+            self.project.only_model(model),
             start_us=_instant(start),
             end_us=_instant(end),
             as_of_us=SystemClock().now_us() if as_of is None else _instant(as_of),

@@ -1,61 +1,62 @@
-"""Feast's own request and answer of ``POST /get-online-features``, read and written without Feast.
+"""Feast's own request of ``POST /get-online-features``, read without Feast.
 
-Format: ``feast.feature_server.GetOnlineFeaturesRequest`` and ``convert_response_to_dict`` of 0.67. Two answers are more
-honest than Feast's: a key never seen is NOT_FOUND (Feast's Redis store says PRESENT), and a row past its ttl is
-OUTSIDE_MAX_AGE (Feast does not look).
+Format: ``feast.feature_server.GetOnlineFeaturesRequest`` of 0.67. Two answers are more honest than Feast's: a key never
+seen is NOT_FOUND (Feast's Redis store says PRESENT), and a row past its ttl is OUTSIDE_MAX_AGE (Feast does not look).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
+
+import msgspec
 
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from headrace.spec.types import Int64, String
+from serving.feast_answer import FeatureShape
+from serving.json_body import read_json
 from serving.request_error import RequestError
 from serving.request_event import read_key
 
-__all__ = ["FeastPayload", "FeatureQuery", "StoredRow", "feast_timestamp"]
+__all__ = ["FeastPayload", "FeatureQuery"]
 
-_KNOWN = frozenset(
-    {"features", "feature_service", "entities", "full_feature_names", "include_feature_view_version_metadata"}
-)
-_STATUS = {"PRESENT": "PRESENT", "NOT_FOUND": "NOT_FOUND", "EXPIRED": "OUTSIDE_MAX_AGE", "STALE": "OUTSIDE_MAX_AGE"}
-_NEVER = "1970-01-01T00:00:00Z"
+_MOST_SHAPES = 256
+"""Combinations of features that are remembered; what a client writes freely is bounded."""
 
 
-class StoredRow(Protocol):
-    """What a lookup answers for one view of one key."""
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
+    """The fields of a request. Features stay bytes: those of a known shape need not be looked at again."""
 
-    @property
-    def status(self) -> str: ...
-    @property
-    def values(self) -> Mapping[str, float | int | list[float | int] | None]: ...
-    @property
-    def event_time_us(self) -> int | None: ...
+    features: msgspec.Raw = msgspec.Raw()
+    feature_service: msgspec.Raw = msgspec.Raw()
+    entities: dict[str, list[Any]] = {}
+    full_feature_names: bool = False
+    include_feature_view_version_metadata: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_KNOWN = frozenset(_Request.__struct_fields__)
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureQuery:
     """A checked request."""
 
-    columns: tuple[tuple[str, str, str], ...]
-    """Name in the answer, view, feature."""
-    views: tuple[FeatureView, ...]
+    shape: FeatureShape
     entities: Mapping[str, Sequence[int | str]]
     """Join key -> keys, all of one length."""
-    with_versions: bool
 
-    @property
-    def rows(self) -> list[dict[str, int | str]]:
-        """One mapping of join key to key for each row of the answer."""
-        names = tuple(self.entities)
-        return [dict(zip(names, keys, strict=True)) for keys in zip(*self.entities.values(), strict=True)]
+    def commands(self) -> list[bytes]:
+        """What to ask the online store."""
+        return self.shape.lookup.commands(self.entities)
+
+    def answer(self, replies: Sequence[Sequence[bytes | None]]) -> bytes:
+        """The answer, from the replies to ``commands``."""
+        return self.shape.answer(self.entities, replies)
 
 
 class FeastPayload:
-    """Reads and answers the requests of one project; a model's name is a feature service.
+    """Reads the requests of one project; a model's name is a feature service.
 
     Args:
         project: its views and models.
@@ -63,6 +64,7 @@ class FeastPayload:
     """
 
     def __init__(self, project: Project, max_batch: int) -> None:
+        self._project = project.name
         self._views = {view.name: view for view in project.views}
         self._requests = {item.name for item in project.requests}
         self._services = {
@@ -71,13 +73,34 @@ class FeastPayload:
         }
         self._keys = {view.entity: _key_type(view) for view in project.views}
         self._max_batch = max_batch
+        self._shapes: dict[tuple[bytes, bytes, bool, bool], FeatureShape] = {}
 
-    def read(self, payload: object) -> FeatureQuery:
-        """Check a decoded request.
+    def read(self, body: bytes) -> FeatureQuery:
+        """Check a request.
 
         Raises:
             RequestError: names the field.
         """
+        try:
+            request = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._check(read_json(body))  # which says what is wrong
+        wanted = (
+            bytes(request.features),
+            bytes(request.feature_service),
+            request.full_feature_names,
+            request.include_feature_view_version_metadata,
+        )
+        shape = self._shapes.get(wanted)
+        if shape is not None:
+            return FeatureQuery(shape, self._entities(request.entities, shape))
+        query = self._check(read_json(body))
+        if len(self._shapes) >= _MOST_SHAPES:
+            self._shapes.clear()
+        self._shapes[wanted] = query.shape
+        return query
+
+    def _check(self, payload: object) -> FeatureQuery:
         if not isinstance(payload, dict):
             raise RequestError("", "the body is no JSON object")
         for name in payload:
@@ -86,38 +109,16 @@ class FeastPayload:
         full = _flag(payload, "full_feature_names")
         columns = self._columns(self._references(payload), full=full)
         views = tuple(dict.fromkeys(self._views[view] for _, view, _ in columns))
-        return FeatureQuery(
-            columns=columns,
-            views=views,
-            entities=self._entities(payload.get("entities"), views),
-            with_versions=_flag(payload, "include_feature_view_version_metadata"),
-        )
-
-    def answer(self, query: FeatureQuery, rows: Sequence[Mapping[str, StoredRow]]) -> dict[str, Any]:
-        """Feast's answer: the join keys, then the features, each with one value per row."""
-        results: list[dict[str, Any]] = [
-            {"values": list(keys), "statuses": ["PRESENT"] * len(keys), "event_timestamps": [_NEVER] * len(keys)}
-            for keys in query.entities.values()
-        ]
-        statuses, times = {}, {}
-        for name in (view.name for view in query.views):
-            found = [row[name] for row in rows]
-            statuses[name] = [_STATUS[row.status] for row in found]
-            times[name] = [feast_timestamp(row.event_time_us) for row in found]
-        for _, view, feature in query.columns:
-            values = [row[view].values[feature] for row in rows]
-            results.append({"values": values, "statuses": statuses[view], "event_timestamps": times[view]})
-        metadata: dict[str, Any] = {"feature_names": [*query.entities, *(name for name, _, _ in query.columns)]}
-        if query.with_versions:
-            metadata["feature_view_metadata"] = [{"name": view.name} for view in query.views]
-        return {"metadata": metadata, "results": results}
+        with_versions = _flag(payload, "include_feature_view_version_metadata")
+        shape = FeatureShape(columns, views, self._project, with_versions=with_versions)
+        return FeatureQuery(shape, self._entities(payload.get("entities"), shape))
 
     def _references(self, payload: Mapping[str, Any]) -> list[str]:
         service, features = payload.get("feature_service"), payload.get("features")
         if service is not None:
             if features:
                 raise RequestError("features", "stands beside feature_service", hint="give one of the two")
-            if service not in self._services:
+            if not isinstance(service, str) or service not in self._services:
                 raise RequestError(
                     "feature_service", f"{service!r} is unknown", hint=f"known are {sorted(self._services)}", status=404
                 )
@@ -151,15 +152,15 @@ class FeastPayload:
             columns.append((name, view_name, feature))
         return tuple(columns)
 
-    def _entities(self, given: object, views: Sequence[FeatureView]) -> dict[str, list[int | str]]:
+    def _entities(self, given: object, shape: FeatureShape) -> dict[str, list[int | str]]:
         if not isinstance(given, dict) or not given:
             raise RequestError("entities", "is missing", hint='give an object such as {"customer_id": [1, 2]}')
-        needed = {view.entity for view in views}
         entities: dict[str, list[int | str]] = {}
         size: int | None = None
         for name, keys in given.items():
             where = f"entities.{name}"
-            if name not in self._keys:
+            kind = self._keys.get(name)
+            if kind is None:
                 raise RequestError(where, "is no entity", hint=f"entities are {sorted(self._keys)}")
             if not isinstance(keys, list):
                 raise RequestError(where, "is no array", hint="give one key for each row")
@@ -170,28 +171,12 @@ class FeastPayload:
             if size is not None and len(keys) != size:
                 raise RequestError(where, f"has {len(keys)} keys, another entity has {size}")
             size = len(keys)
-            kind = self._keys[name]
-            entities[name] = [read_key(kind, key, f"{where}[{row}]") for row, key in enumerate(keys)]
-        for name in sorted(needed - entities.keys()):
+            entities[name] = [read_key(kind, key, where, row) for row, key in enumerate(keys)]
+        for name in sorted(shape.entities - entities.keys()):
             raise RequestError(f"entities.{name}", "is missing; the features asked for need it")
         if not size:
             raise RequestError("entities", "has no keys")
         return entities
-
-
-def feast_timestamp(instant_us: int | None) -> str:
-    """RFC 3339 with as many decimals as needed, in threes, as protobuf writes it.
-
-    >>> feast_timestamp(1_522_540_800_500_000), feast_timestamp(None)
-    ('2018-04-01T00:00:00.500Z', '1970-01-01T00:00:00Z')
-    """
-    if not instant_us:
-        return _NEVER
-    seconds, micros = divmod(instant_us, 1_000_000)
-    text = datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    if not micros:
-        return text + "Z"
-    return f"{text}.{micros // 1000:03d}Z" if micros % 1000 == 0 else f"{text}.{micros:06d}Z"
 
 
 def _key_type(view: FeatureView) -> Int64 | String:

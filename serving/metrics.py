@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from serving.request_times import RequestTimes
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Metrics:
@@ -16,10 +17,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter("headrace_requests", "Requests answered", ("route", "status"), registry=self.registry)
-        self._seconds = Histogram(
-            "headrace_request_seconds", "Time to answer", ("route",), buckets=_BUCKETS_S, registry=self.registry
-        )
+        times = RequestTimes()
+        self.registry.register(times)
+        self.request = times.add
+        """Called with route, status and seconds of each answered request."""
         self._predictions = Counter(
             "headrace_predictions",
             "Predictions by the version that answered",
@@ -33,11 +34,6 @@ class Metrics:
             "headrace_tripwires", "Trials this server ended", ("model", "version"), registry=self.registry
         )
         self._epoch = Gauge("headrace_rollout_epoch", "Epoch of the record served", ("model",), registry=self.registry)
-
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """One request was answered."""
-        self._requests.labels(route, status).inc()
-        self._seconds.labels(route).observe(seconds)
 
     def prediction(self, model: str, version: str, source: str, *, fallback: bool) -> None:
         """One event was answered."""

@@ -151,13 +151,13 @@ def _kind(value: object) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def read_key(kind: Int64 | String, given: object, where: str) -> int | str:
+def read_key(kind: Int64 | String, given: object, entity: str, row: int) -> int | str:
     """One entity key of a request.
 
     Raises:
-        RequestError: of the wrong type or size; names ``where``.
+        RequestError: of the wrong type or size; names the entity and the row.
     """
     try:
         return _read_int(given) if isinstance(kind, Int64) else _read_text(given, kind.max_bytes)
     except ValueError as error:
-        raise RequestError(where, str(error)) from None
+        raise RequestError(f"{entity}[{row}]", str(error)) from None

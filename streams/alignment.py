@@ -60,6 +60,11 @@ class Lane:
         self.newest_us = int(highs_us[-1])
         self.end_offset = int(run.offsets[-1]) + 1
 
+    @property
+    def floor_us(self) -> int:
+        """Arrival before which every message has been released."""
+        return int(self._runs[0][1][0]) if self._runs else self.newest_us
+
     def arrival_of(self, count: int) -> int:
         """Newest arrival among the first ``count`` messages."""
         for run, highs_us in self._runs:
@@ -87,13 +92,14 @@ class Lane:
         return taken
 
 
-def release_limit_us(lanes: Iterable[Lane], slack_us: int, max_rows: int) -> int:
+def release_limit_us(lanes: Iterable[Lane], slack_us: int, max_rows: int, *, at_most_us: int = 2**63 - 1) -> int:
     """Arrival up to which messages may pass; every partition not at its end has been fetched that far, less the slack.
 
     Args:
         lanes: all partitions.
         slack_us: arrival by which one partition may be ahead of another.
         max_rows: about how many messages may pass; more do where many arrived at one instant.
+        at_most_us: what the partitions of others allow.
 
     >>> ahead, behind = Lane(), Lane()
     >>> ahead.newest_us, behind.newest_us = 900, 100
@@ -107,4 +113,4 @@ def release_limit_us(lanes: Iterable[Lane], slack_us: int, max_rows: int) -> int
     held = [lane.newest_us for lane in lanes if not lane.at_end]
     limit_us = min(held, default=2**63 - 1 - slack_us) + slack_us
     share = max(1, max_rows // max(1, sum(1 for lane in lanes if len(lane))))
-    return min([limit_us, *(lane.arrival_of(share) for lane in lanes if len(lane) > share)])
+    return min([limit_us, at_most_us, *(lane.arrival_of(share) for lane in lanes if len(lane) > share)])

@@ -1,7 +1,7 @@
 """Reads messages one Python object at a time: works wherever confluent-kafka does."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -31,8 +31,11 @@ class ConfluentReader:
         self._consumer = consumer
         self._bootstrap = bootstrap
 
-    def assign(self, starts: Mapping[Place, int]) -> None:
-        self._consumer.assign([TopicPartition(*place, first) for place, first in starts.items()])
+    def add(self, starts: Mapping[Place, int]) -> None:
+        self._consumer.incremental_assign([TopicPartition(*place, first) for place, first in starts.items()])
+
+    def remove(self, places: Collection[Place]) -> None:
+        self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def read(self, count: int, wait_s: float) -> list[MessageRun]:
         messages = take(self._consumer, count, wait_s, self._bootstrap)

@@ -4,6 +4,7 @@ Only for a worker that has stopped by itself (:mod:`streams.worker_lock`): then 
 one moment. The rows go to Redis first and the snapshot is written last, so a run that was killed is repeated.
 """
 
+import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -110,12 +111,19 @@ def erase_state(
 
 
 def erase_former_definitions(settings: Settings, project: Project, *, dry_run: bool) -> int:
-    """Remove state of views, and of definitions of views, that are no longer; gives the number of folders."""
+    """Remove state of views, and of definitions of views, that are no longer; gives the number of folders.
+
+    A backfill that was stopped begins again, from logs without the subjects.
+    """
     current = {(view.name, compile_view(view).version) for view in project.views}
     former = [saved for saved in definitions_saved(settings, project.name) if saved not in current]
-    for name, version in () if dry_run else former:
-        remove_definition(settings, project.name, name, version)
-    return len(former)
+    begun = sorted((settings.state_dir / project.name / "backfill").glob("*"))
+    if not dry_run:
+        for name, version in former:
+            remove_definition(settings, project.name, name, version)
+        for folder in begun:
+            shutil.rmtree(folder)
+    return len(former) + len(begun)
 
 
 def _forget(

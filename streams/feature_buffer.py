@@ -8,6 +8,7 @@ from feature_store.offline_log import drop_from, write_segment
 from feature_store.offline_tables import feature_table
 from feature_store.plan import ViewPlan
 from feature_store.rows import RowBatch
+from streams.segment_owner import OwnedFolder
 
 __all__ = ["FeatureBuffer", "LogPart"]
 
@@ -21,11 +22,14 @@ class FeatureBuffer:
     Args:
         plan: the view.
         folder: the partition's folder in the offline log.
+        epoch: of the ownership of the partition, see streams.segment_owner.
     """
 
-    def __init__(self, plan: ViewPlan, folder: Path) -> None:
+    def __init__(self, plan: ViewPlan, folder: Path, epoch: int = 0) -> None:
         self._plan = plan
         self._folder = folder
+        self._epoch = epoch
+        self._owned = OwnedFolder(folder, 0, epoch)
         self._parts: list[LogPart] = []
         self.rows = 0
 
@@ -33,6 +37,7 @@ class FeatureBuffer:
         """Forget and remove what lies at or beyond an offset of the keyed log."""
         self._parts, self.rows = [], 0
         drop_from(self._folder, first_offset)
+        self._owned = OwnedFolder(self._folder, first_offset, self._epoch)
 
     def add(self, rows: RowBatch, *, created_us: int, version: int) -> None:
         """Rows of one drain; of two drains with equal rows the larger ``created_us`` counts."""
@@ -51,4 +56,5 @@ class FeatureBuffer:
             table = pa.concat_tables(
                 [feature_table(self._plan, rows, created_us=at_us, version=version) for rows, at_us, version in parts]
             )
-            write_segment(table, self._folder, first_offset, last_offset)
+            write_segment(table, self._folder, first_offset, last_offset, self._owned.metadata)
+            self._owned.wrote(first_offset, last_offset)

@@ -15,6 +15,7 @@ from headrace.logging import get_logger
 from streams.alignment import Lane, release_limit_us
 from streams.message_runs import NO_KEY, NO_VALUE, Headers, MessageReader, MessageRun, Place
 from streams.payloads import Payloads
+from streams.reach import Reach, foreign_limit_us
 
 __all__ = ["Fetcher", "MessageBatch"]
 
@@ -59,20 +60,34 @@ class MessageBatch:
 
 
 class Fetcher:
-    """Reads partitions assigned by hand.
+    """Reads partitions that are added and removed by hand.
 
     Args:
         consumer: pauses and resumes.
         reader: takes the messages out of that consumer.
         ends: asks the broker how far partitions go.
         slack_us: arrival by which one partition may be ahead of another.
+        foreign_slack_us: the same against partitions of other workers; ``slack_us`` when absent.
     """
 
-    def __init__(self, consumer: Any, reader: MessageReader, *, ends: Ends, slack_us: int) -> None:
+    def __init__(
+        self,
+        consumer: Any,
+        reader: MessageReader,
+        *,
+        ends: Ends,
+        slack_us: int,
+        foreign_slack_us: int | None = None,
+    ) -> None:
         self._consumer = consumer
         self._reader = reader
         self._ends = ends
         self._slack_us = slack_us
+        self._foreign_slack_us = slack_us if foreign_slack_us is None else foreign_slack_us
+        self._foreign: frozenset[Place] = frozenset()
+        self._said: Mapping[Place, Reach] = {}
+        self._grown: dict[Place, int] = {}
+        """Ends of partitions of others, where the broker was asked."""
         self._lanes: dict[Place, Lane] = {}
         self._paused: set[Place] = set()
         self.has_backlog = False
@@ -82,12 +97,29 @@ class Fetcher:
         self._is_in_the_dark = False
         """Whether the broker did not answer when it was last asked for ends."""
 
-    def assign(self, starts: Mapping[Place, int]) -> None:
-        """Read these partitions, (topic, number) -> first offset."""
+    def add(self, starts: Mapping[Place, int]) -> None:
+        """Read these partitions, too: (topic, number) -> first offset."""
         # In order: so are the messages of a batch.
-        self._lanes = {place: Lane(first) for place, first in sorted(starts.items())}
-        self._paused = set()
-        self._reader.assign(starts)
+        self._lanes = dict(sorted({**self._lanes, **{place: Lane(first) for place, first in starts.items()}}.items()))
+        self._reader.add(starts)
+
+    def remove(self, places: Collection[Place]) -> None:
+        """Read these partitions no longer; what was fetched of them is forgotten."""
+        gone = [place for place in places if self._lanes.pop(place, None) is not None]
+        self._paused.difference_update(gone)
+        if gone:
+            self._reader.remove(gone)
+
+    def stand_by(self, foreign: frozenset[Place], said: Mapping[Place, Reach]) -> None:
+        """Keep in step with partitions of others, which are as far as they said."""
+        self._foreign, self._said = foreign, said
+
+    def reaches(self, epochs: Mapping[Place, int]) -> dict[Place, Reach]:
+        """How far own partitions are; all that was given is to stand in the keyed logs."""
+        return {
+            place: Reach(epochs[place], lane.floor_us, lane.at_end and not len(lane), lane.end_offset)
+            for place, lane in self._lanes.items()
+        }
 
     def close(self) -> None:
         """Let go of the consumer, which may be closed only then."""
@@ -99,7 +131,7 @@ class Fetcher:
         return lane.at_end and not len(lane)
 
     def _all_at_end(self) -> bool:
-        return all(lane.at_end for lane in self._lanes.values())
+        return bool(self._lanes) and all(lane.at_end for lane in self._lanes.values())
 
     def ask_ends(self, places: Collection[tuple[str, int]]) -> None:
         """Ask the broker whether these partitions, read to their ends, have grown since.
@@ -108,7 +140,10 @@ class Fetcher:
             UnavailableError: it does not answer; nothing has changed then.
         """
         for place, end in self._ends(places).items():
-            self._lanes[place].at_end = end <= self._lanes[place].end_offset
+            if place in self._lanes:
+                self._lanes[place].at_end = end <= self._lanes[place].end_offset
+            else:
+                self._grown[place] = end
 
     def fetch(self, max_rows: int, wait_s: float) -> list[MessageBatch]:
         """What may be processed now; waits for a first message only.
@@ -141,7 +176,9 @@ class Fetcher:
         fetched = 0
         for run in self._reader.read(count, wait_s):
             place = (run.topic, run.partition)
-            lane = self._lanes[place]
+            lane = self._lanes.get(place)
+            if lane is None:
+                continue  # it was removed while its messages were on their way
             lane.add(run)
             fetched += len(run) + run.at_end
             if place not in self._paused and (len(lane) > _LANE_ROWS or lane.bytes > _LANE_BYTES):
@@ -157,8 +194,9 @@ class Fetcher:
         this asks nothing: arrival time moves in small steps.
         """
         ended = [place for place, lane in self._lanes.items() if lane.at_end]
+        ended += [place for place in self._foreign if place in self._said and self._said[place].at_end]
         newest_us = max((lane.newest_us for lane in self._lanes.values() if len(lane)), default=-(2**63))
-        released_us = max(lane.released_us for lane in self._lanes.values())
+        released_us = max((lane.released_us for lane in self._lanes.values()), default=newest_us)
         if not ended or newest_us <= released_us + self._slack_us:
             return True
         try:
@@ -176,9 +214,11 @@ class Fetcher:
         if self._starved_s is not None and now_s - self._starved_s > _STUCK_S:
             self._starved_s = now_s
             # While it does not answer all wait: labels that lie there must not be found behind their events.
-            with contextlib.suppress(UnavailableError):
-                self.ask_ends([place for place, lane in self._lanes.items() if not lane.at_end])
-        limit_us = release_limit_us(self._lanes.values(), self._slack_us, max_rows)
+            if behind := [place for place, lane in self._lanes.items() if not lane.at_end]:
+                with contextlib.suppress(UnavailableError):
+                    self.ask_ends(behind)
+        foreign_us = foreign_limit_us(self._foreign, self._said, self._grown, self._foreign_slack_us)
+        limit_us = release_limit_us(self._lanes.values(), self._slack_us, max_rows, at_most_us=foreign_us)
         taken: dict[str, list[MessageRun]] = {}
         for place, lane in self._lanes.items():
             if runs := lane.release(limit_us):

@@ -29,6 +29,16 @@ class IdleWatch(Generic[P]):
         self._active_s = dict.fromkeys(partitions, now_s)
         self.idle: set[P] = set()
 
+    def add(self, partitions: Iterable[P], *, now_s: float) -> None:
+        """These belong to the group from now on."""
+        self._active_s |= dict.fromkeys(partitions, now_s)
+
+    def remove(self, partitions: Iterable[P]) -> None:
+        """These belong to it no longer."""
+        for partition in partitions:
+            self._active_s.pop(partition, None)
+            self.idle.discard(partition)
+
     def saw(self, partitions: Iterable[P], *, now_s: float) -> set[P]:
         """Messages came from these partitions; gives those that are idle no longer."""
         seen = set(partitions)

@@ -44,15 +44,19 @@ class SourceMark(msgspec.Struct, frozen=True, array_like=True):
     newest_us: int
     """Newest event time (label topics: newest arrival); lateness.NO_TIME_US when there was none."""
     idle: bool
+    epoch: int = 0
+    """Of the sender's ownership of the partition, see streams.claims; 0 of senders that knew of none."""
 
 
-class _Header(msgspec.Struct, frozen=True):
+class _Header(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str
     topic: str
     partitions: int
     marks: tuple[SourceMark, ...]
     rows: int
     columns: tuple[PackedColumn, ...]
+    epochs: tuple[tuple[int, int], ...] = ()
+    """(partition, epoch) of a message without marks."""
 
 
 _HEADER = msgspec.json.Decoder(_Header)
@@ -84,6 +88,12 @@ class KeyedBatch:
     """Events: (n,) event times."""
     columns: Mapping[str, I64] = field(default_factory=dict)
     """Events: input -> (n,) exact form. Labels: ``value`` -> (n,)."""
+    epochs: tuple[tuple[int, int], ...] = ()
+    """(source partition, epoch) where no marks say it; see :meth:`source_epochs`."""
+
+    def source_epochs(self) -> tuple[tuple[int, int], ...]:
+        """(source partition, epoch of its sender) for every partition that has rows or marks here."""
+        return self.epochs or tuple((mark.partition, mark.epoch) for mark in self.marks)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,6 +111,7 @@ class KeyedBatch:
             keys=self.keys[start:stop],
             times_us=self.times_us[start:stop],
             columns={name: column[start:stop] for name, column in self.columns.items()},
+            epochs=() if last else self.source_epochs(),
         )
 
 
@@ -145,6 +156,7 @@ def decode_batch(message: bytes) -> KeyedBatch:
         keys=columns.pop("_key", nothing),
         times_us=columns.pop("_time", nothing),
         columns=columns,
+        epochs=header.epochs,
     )
 
 
@@ -161,6 +173,7 @@ def _encode(batch: KeyedBatch) -> bytes:
             marks=batch.marks,
             rows=len(batch),
             columns=tuple(column for column, _ in packed),
+            epochs=batch.epochs,
         )
     )
     header += b" " * (-len(header) % 8)

@@ -1,6 +1,6 @@
 """Messages as they come out of Kafka: in runs, each of one partition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -62,8 +62,11 @@ class MessageReader(Protocol):
     at_once: int
     """Messages of one call that it reads fastest."""
 
-    def assign(self, starts: Mapping[Place, int]) -> None:
-        """Begin to read these partitions, place -> first offset; once in the life of a reader."""
+    def add(self, starts: Mapping[Place, int]) -> None:
+        """Begin to read these partitions, too: place -> first offset."""
+
+    def remove(self, places: Collection[Place]) -> None:
+        """Read these partitions no longer; a few of their messages may still come."""
 
     def read(self, count: int, wait_s: float) -> Sequence[MessageRun]:
         """What has been fetched; runs of one partition follow each other.

@@ -1,7 +1,7 @@
 """Reads messages in blocks: librdkafka hands out pointers, one kernel copies what they point to."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from weakref import finalize
 
@@ -40,21 +40,25 @@ class NativeReader:
         self._bootstrap = bootstrap
         self._consumer = consumer
         self._queue = library.open_queue(consumer)
-        self._assigned: list[Place] = []
+        self._forwarded: set[Place] = set()
         # A worker that fails must not hang in the end of its consumer.
-        self._close = finalize(self, library.close_queue, self._queue, consumer, self._assigned)
+        self._close = finalize(self, library.close_queue, self._queue, consumer, self._forwarded)
         self._timestamp = library.address("rd_kafka_message_timestamp")
         self._destroy = library.address("rd_kafka_message_destroy")
         self._polled_s = 0.0
         self._time_kind = np.zeros(1, dtype=np.int32)
         self._make_room(self.at_once)
 
-    def assign(self, starts: Mapping[Place, int]) -> None:
-        assert not self._assigned, "librdkafka undoes this when partitions are assigned again"
-        self._assigned.extend(starts)
+    def add(self, starts: Mapping[Place, int]) -> None:
+        self._forwarded.update(starts)
         for place in starts:
+            # Each time: librdkafka undoes it when a partition is given up.
             self._library.fill_queue(self._queue, self._consumer, *place)
-        self._consumer.assign([TopicPartition(*place, first) for place, first in starts.items()])
+        self._consumer.incremental_assign([TopicPartition(*place, first) for place, first in starts.items()])
+
+    def remove(self, places: Collection[Place]) -> None:
+        # What of them lies in the queue is passed over by librdkafka: it is of a former assignment.
+        self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def read(self, count: int, wait_s: float) -> list[MessageRun]:
         self._poll()

@@ -1,6 +1,6 @@
 """Rows of a source topic on their way into the offline log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from feature_store.log_schema import check_newest
 from feature_store.offline_log import drop_from, write_segment
 from feature_store.offline_tables import ARRIVAL, LATE, OFFSET, PARTITION
+from streams.segment_owner import OwnedFolder
 
 __all__ = ["SegmentBuffer", "SourceRows"]
 
@@ -81,18 +82,31 @@ class SegmentBuffer:
         self._folder = folder
         self._schema = schema
         self._parts: list[SourceRows] = []
+        self._owned: dict[int, OwnedFolder] = {}
         self.rows = 0
 
-    def restart(self, starts: Mapping[int, int]) -> None:
-        """Forget and remove what lies at or beyond these offsets, by partition.
+    def restart(self, starts: Mapping[int, int], epochs: Mapping[int, int] | None = None) -> None:
+        """Own these partitions from these offsets on: forget and remove what lies at or beyond them.
 
         Raises:
             ConfigError: the log's newest files hold columns that cannot be read beside those to be written.
         """
-        self._parts, self.rows = [], 0
+        self.forget(starts)
         for partition, offset in starts.items():
             drop_from(self._partition(partition), offset)
+            epoch = (epochs or {}).get(partition, 0)
+            self._owned[partition] = OwnedFolder(self._partition(partition), offset, epoch)
         check_newest(self._folder, self._schema)
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """Drop what was collected of partitions that are no longer owned, or are read again."""
+        if not self._owned.keys() & set(partitions):
+            return
+        for number in partitions:
+            self._owned.pop(number, None)
+        kept = [part.where(~np.isin(part.partitions, list(partitions))) for part in self._parts]
+        self._parts = [part for part in kept if len(part)]
+        self.rows = sum(map(len, self._parts))
 
     def add(self, rows: SourceRows) -> None:
         self._parts.append(rows)
@@ -108,7 +122,10 @@ class SegmentBuffer:
         for partition, (first, end) in ranges.items():
             mine = [rows for part in parts if len(rows := part.of_partition(partition))]
             if mine:
-                write_segment(self._table(SourceRows.joined(mine)), self._partition(partition), first, end - 1)
+                owned = self._owned[partition]
+                table = self._table(SourceRows.joined(mine))
+                write_segment(table, self._partition(partition), first, end - 1, owned.metadata)
+                owned.wrote(first, end - 1)
 
     def _partition(self, number: int) -> Path:
         return self._folder / f"partition={number}"

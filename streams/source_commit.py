@@ -1,17 +1,19 @@
 """Where a source task restarts: offsets committed to Kafka, with what must be known there in their metadata."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 from confluent_kafka import TopicPartition
 
 from headrace.errors import IntegrityError
-from headrace.kafka_clients import ANSWER_S, patiently, translate, watermarks
+from headrace.kafka_clients import ANSWER_S, patiently, watermarks
+from streams.claims import Claim, next_epoch, store
 from streams.lateness import NO_TIME_US
+from streams.message_runs import Place
 
-__all__ = ["SourceCommit", "read_commits", "write_commits"]
+__all__ = ["SourceCommit", "claim_sources", "copy_of", "read_commits", "write_commits"]
 
 
 @dataclass(kw_only=True)
@@ -27,32 +29,43 @@ class SourceCommit:
     """Messages accepted before it."""
     dead: dict[str, int] = field(default_factory=dict)
     """Reason -> messages refused before it."""
+    epoch: int = 0
+    """Of the owner that wrote it, see streams.claims."""
+    released_us: int = 0
+    """Wall clock at which its owner gave it up; 0 while it is owned, or was never given up."""
 
 
 class _Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     newest_us: int
     rows: int = 0
     dead: dict[str, int] = {}  # msgspec copies defaults
+    epoch: int = 0
+    released_us: int = 0
 
 
-def read_commits(consumer: Any, topic: str, partitions: int, bootstrap: str) -> list[SourceCommit]:
-    """The commit of every partition; the beginning of the topic where there is none.
+def copy_of(commit: SourceCommit) -> SourceCommit:
+    """The same, in memory of its own."""
+    return replace(commit, dead=dict(commit.dead))
+
+
+def read_commits(consumer: Any, places: Collection[Place], bootstrap: str) -> dict[Place, SourceCommit]:
+    """The commit of each partition; the beginning of the topic where there is none.
 
     Raises:
         UnavailableError: the broker does not answer.
         IntegrityError: a commit is not ours, or lies outside the topic.
     """
-    places = [TopicPartition(topic, number) for number in range(partitions)]
-    stored = patiently(lambda: consumer.committed(places, ANSWER_S), bootstrap)
-    commits = []
+    asked = [TopicPartition(*place) for place in sorted(places)]
+    stored = patiently(lambda: consumer.committed(asked, ANSWER_S), bootstrap)
+    commits = {}
     for place in stored:
-        first, end = watermarks(consumer, topic, place.partition, bootstrap)
+        first, end = watermarks(consumer, place.topic, place.partition, bootstrap)
         if place.offset < 0:
-            commits.append(SourceCommit(partition=place.partition, offset=first))
+            commits[place.topic, place.partition] = SourceCommit(partition=place.partition, offset=first)
             continue
         if not first <= place.offset <= end:
             raise IntegrityError(
-                f"{topic}:{place.partition} was processed up to offset {place.offset},"
+                f"{place.topic}:{place.partition} was processed up to offset {place.offset},"
                 f" but the topic holds {first} to {end}",
                 hint="the topic was made anew or has lost messages; give the project a new name or reset its state",
             )
@@ -60,34 +73,55 @@ def read_commits(consumer: Any, topic: str, partitions: int, bootstrap: str) -> 
             known = msgspec.json.decode(place.metadata or "", type=_Metadata)
         except msgspec.MsgspecError as error:
             raise IntegrityError(
-                f"the committed offset of {topic}:{place.partition} is not headrace's: {error}"
+                f"the committed offset of {place.topic}:{place.partition} is not headrace's: {error}"
             ) from error
-        commits.append(
-            SourceCommit(
-                partition=place.partition,
-                offset=place.offset,
-                newest_us=known.newest_us,
-                rows=known.rows,
-                dead=dict(known.dead),
-            )
+        commits[place.topic, place.partition] = SourceCommit(
+            partition=place.partition,
+            offset=place.offset,
+            newest_us=known.newest_us,
+            rows=known.rows,
+            dead=dict(known.dead),
+            epoch=known.epoch,
+            released_us=known.released_us,
         )
     return commits
 
 
-def write_commits(consumer: Any, topic: str, commits: Iterable[SourceCommit], bootstrap: str) -> None:
+def claim_sources(
+    consumer: Any, places: Collection[Place], bootstrap: str, now_us: Callable[[], int]
+) -> dict[Place, tuple[SourceCommit, Claim]]:
+    """Become the owner of these partitions: their commits under a new epoch, at the offset where they were left.
+
+    Raises:
+        NotMemberError: the group has given them to somebody else meanwhile.
+        UnavailableError: the broker does not answer.
+        IntegrityError: a commit is not ours, or lies outside the topic.
+    """
+    found = read_commits(consumer, places, bootstrap)
+    claimed = {}
+    for place, commit in found.items():
+        epoch, released_us = next_epoch(commit.epoch, now_us()), commit.released_us
+        claimed[place] = replace(commit, epoch=epoch, released_us=0), Claim(epoch=epoch, released_us=released_us)
+    write_commits(consumer, {place: commit for place, (commit, _) in claimed.items()}.items(), bootstrap)
+    return claimed
+
+
+def write_commits(consumer: Any, commits: Iterable[tuple[Place, SourceCommit]], bootstrap: str) -> None:
     """Commit; returns once the broker has it.
 
     Raises:
+        NotMemberError: the consumer is no member of its group any more, or the group is about to change.
         UnavailableError: the broker does not answer.
     """
-    places = []
-    for commit in commits:
-        known = _Metadata(newest_us=commit.newest_us, rows=commit.rows, dead=commit.dead)
-        text = msgspec.json.encode(known).decode()
-        places.append(TopicPartition(topic, commit.partition, commit.offset, metadata=text))
-    if not places:
-        return
-    done = patiently(lambda: consumer.commit(offsets=places, asynchronous=False), bootstrap)
-    for place in done:
-        if place.error is not None:
-            raise translate(place.error, bootstrap)
+    store(consumer, [_stored(topic, commit) for (topic, _), commit in commits], bootstrap)
+
+
+def _stored(topic: str, commit: SourceCommit) -> TopicPartition:
+    known = _Metadata(
+        newest_us=commit.newest_us,
+        rows=commit.rows,
+        dead=commit.dead,
+        epoch=commit.epoch,
+        released_us=commit.released_us,
+    )
+    return TopicPartition(topic, commit.partition, commit.offset, metadata=msgspec.json.encode(known).decode())

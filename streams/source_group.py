@@ -1,49 +1,45 @@
-"""All source topics of a project in one process: fetched in step, processed, flushed, kept from idling."""
+"""The source partitions of this worker: fetched in step, processed, flushed, kept from idling, moved to others."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from feature_store.erased import ErasedSubjects, register_path
-from feature_store.offline_log import log_folder
-from feature_store.offline_tables import event_schema, label_schema
 from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
-from headrace.contracts.topics import keyed_topic
 from headrace.errors import UnavailableError
-from headrace.kafka_clients import admin_client, consumer, latest_offsets, partition_counts
+from headrace.kafka_clients import admin_client, consumer, latest_offsets
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
 from headrace.spec.project import Project
-from headrace.spec.streams import EventStream, LabelStream
 from streams.confluent_reader import ConfluentReader
-from streams.dead_letters import DeadLetters
-from streams.decode import label_decoder
-from streams.erased_rows import ErasedMessages
 from streams.fetch import Fetcher
-from streams.formats.decoders import stream_decoder
 from streams.idleness import IdleWatch
 from streams.librdkafka import find_librdkafka
-from streams.message_runs import MessageReader
+from streams.membership import Change, ChangeKind, Membership
+from streams.message_runs import MessageReader, Place
 from streams.native_reader import NativeReader
-from streams.routes import event_routes, label_routes
-from streams.schema_registry import SchemaRegistry
-from streams.schema_registry_choice import PatientRegistry, open_registry
-from streams.segment_buffer import SegmentBuffer
-from streams.source_commit import read_commits, write_commits
+from streams.reach import ReachBoard
+from streams.silence import TELL_EVERY_S
+from streams.source_commit import SourceCommit
+from streams.source_owner import SourceOwner
 from streams.source_task import SourceTask
+from streams.source_tasks import SourceTasks
 
 __all__ = ["SourceGroup"]
 
-_NEVER_LATE_US = 2**61
 _FLUSH_WAIT_S = 0.2
 """A producer that asked for a flush waits this long for others to join in, while there is more to read."""
 _ENDS_WAIT_S = 5.0
 """A broker that is away is asked again after this long; between two questions the worker can be stopped. A busy machine
 answers within it: two seconds were too few with a load of 15 on two cores."""
+_ROOM_US = 600_000_000
+"""Least disorder between partitions that views forgive, see streams.view_group.roomy."""
+_SAY_EVERY_S = 0.1
+"""Others wait for what is said; each time waits for the acknowledgement of what was sent."""
+_COMMIT_S = 30.0
+"""Longest wait for the last commits of a worker that leaves."""
 _LOG = get_logger(__name__)
 
 
@@ -60,65 +56,74 @@ class _Schedule:
             self.wanted_s = now_s if self.wanted_s is None else self.wanted_s
             if quiet or now_s - self.wanted_s > _FLUSH_WAIT_S:
                 return True
-        rows = max(task.buffered_rows / len(task.commits) for task in tasks)
+        rows = max(task.buffered_rows / max(1, len(task.commits)) for task in tasks)
         return rows >= max_rows or now_s - self.flushed_s >= self.every_s
 
 
 class SourceGroup:
-    """Source tasks of every stream and label stream of a project.
+    """Source tasks of every stream and label stream of a project, for the partitions that are this worker's.
 
     Args:
         settings: where everything is.
         project: whose streams.
+        name: of this worker among those of the project.
         now_us: wall clock.
         stop: set when nobody wants to wait for a server any longer.
     """
 
     def __init__(
-        self, settings: Settings, project: Project, *, now_us: Callable[[], int], stop: threading.Event
+        self, settings: Settings, project: Project, *, name: str, now_us: Callable[[], int], stop: threading.Event
     ) -> None:
         self._settings = settings
-        self._stop = stop
-        self._project = project
         self._now_us = now_us
-        self._bootstrap = settings.kafka.bootstrap
+        bootstrap, group = settings.kafka.bootstrap, f"headrace.{project.name}.sources"
         self._sender = Sender(settings, linger_ms=1)
         self._letters = Sender(settings)
-        self._dead_letters = DeadLetters(self._letters)
-        self._consumer = consumer(
-            settings,
-            f"headrace.{project.name}.sources",
-            config={"enable.partition.eof": True, "auto.offset.reset": "error"},
-        )
-        slack_us = min((stream.lateness_us for stream in project.streams), default=0) // 4
-        self._erased = ErasedSubjects(register_path(settings, project.name))
-        ends = partial(latest_offsets, settings, admin_client(settings), timeout_s=_ENDS_WAIT_S)
+        made = SourceTasks(settings, project, stop, self._sender, self._letters)
+        self._tasks, self._by_topic = made.every, made.by_topic
+        self._consumer = consumer(settings, group, config={"enable.partition.eof": True, "auto.offset.reset": "error"})
+        lateness_us = min((stream.lateness_us for stream in project.streams), default=0)
         library = find_librdkafka()
-        reader: MessageReader = ConfluentReader(self._consumer, self._bootstrap)
+        reader: MessageReader = ConfluentReader(self._consumer, bootstrap)
         if library is not None:
-            reader = NativeReader(library, self._consumer, self._bootstrap)
+            reader = NativeReader(library, self._consumer, bootstrap)
         else:
             _LOG.warning("reading messages the slow way", why="this librdkafka was never tried")
-        self._fetcher = Fetcher(self._consumer, reader, ends=ends, slack_us=slack_us)
-        self._tasks = [self._event_task(stream) for stream in project.streams]
-        self._tasks += [self._label_task(labels) for labels in project.labels]
-        self._by_topic = {task.topic: task for task in self._tasks}
-        places = [(task.topic, commit.partition) for task in self._tasks for commit in task.commits]
-        now_s = time.monotonic()
-        self._idle = IdleWatch(places, now_s=now_s)
-        self._places = places
-        self._unreported = True
-        self._schedule = _Schedule(every_s=settings.stream.snapshot_every_s, flushed_s=now_s)
-        self._fetcher.assign(
-            {(task.topic, commit.partition): commit.offset for task in self._tasks for commit in task.commits}
+        self._fetcher = Fetcher(
+            self._consumer,
+            reader,
+            ends=partial(latest_offsets, settings, admin_client(settings), timeout_s=_ENDS_WAIT_S),
+            slack_us=lateness_us // 4,
+            foreign_slack_us=max(lateness_us, _ROOM_US) // 4,
         )
-        for task in self._tasks:
-            task.announce()
+        self._every = frozenset((task.topic, number) for task in self._tasks for number in range(task.partitions))
+        self._places: list[Place] = []
+        self._foreign = self._every
+        now_s = time.monotonic()
+        self._idle: IdleWatch[Place] = IdleWatch((), now_s=now_s)
+        self._schedule = _Schedule(every_s=settings.stream.snapshot_every_s, flushed_s=now_s)
+        self._unreported = False
+        self._said_s = self._passed_s = 0.0
+        self._board = ReachBoard(settings.redis.url, project.name)
+        self._membership = Membership(settings, group, list(self._by_topic), name=name)
+        self._owner = SourceOwner(self._membership, bootstrap, now_us)
 
     @property
     def has_backlog(self) -> bool:
         """Whether the last step read so much that there is likely more at once."""
         return self._fetcher.has_backlog
+
+    def wait_assigned(self, deadline_s: float) -> None:
+        """Take over what the group gives first.
+
+        Raises:
+            IntegrityError: a commit is not ours, or lies outside its topic.
+        """
+        self._membership.wait_assigned(deadline_s - time.monotonic())
+        self._follow()
+        while not self._owner.is_settled and time.monotonic() < deadline_s:
+            time.sleep(0.002)
+            self._follow()
 
     def step(self, wait_s: float) -> int:
         """Process what there is; how many messages that were.
@@ -126,6 +131,7 @@ class SourceGroup:
         Args:
             wait_s: longest wait for the first of them.
         """
+        self._follow()
         batches = self._fetcher.fetch(self._settings.stream.batch_rows, wait_s)
         now_s = time.monotonic()
         seen = {(batch.topic, int(number)) for batch in batches for number in set(batch.partitions.tolist())}
@@ -133,48 +139,38 @@ class SourceGroup:
         for batch in batches:
             self._by_topic[batch.topic].process(batch)
         self._rest(now_s)
+        if now_s - self._passed_s >= TELL_EVERY_S:
+            self._passed_s = now_s
+            for task in self._tasks:
+                task.pass_time(self._now_us())
         max_rows = self._settings.stream.flush_rows
         if self._schedule.is_due(self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s):
-            self.flush()
+            self._flush()
+        elif self._foreign and now_s - self._said_s >= _SAY_EVERY_S:
+            self._say()
         return sum(map(len, batches))
 
-    def _rest(self, now_s: float) -> None:
-        """Call partitions idle that have been read to their ends for a while.
-
-        The broker has the last word: of a busy machine messages may lie there for longer than the while.
-        """
-        ended = [place for place in self._places if self._fetcher.is_at_end(*place)]
-        resting = self._idle.candidates(ended, now_s=now_s)
-        if resting:
-            try:
-                self._fetcher.ask_ends(resting)
-            except UnavailableError:
-                return  # asked again next time; nobody rests while the broker is away
-            ended = [place for place in ended if self._fetcher.is_at_end(*place)]
-            self._set_idle(self._idle.look(ended, now_s=now_s), idle=True)
-
     def flush(self) -> None:
-        """Make durable what was processed, then commit it.
+        """Make durable what was processed, and commit it.
 
         Raises:
             UnavailableError: the broker does not answer; nothing was committed.
         """
-        self._letters.flush()
-        for task in self._tasks:
-            commits = task.write_segments()
-            write_commits(self._consumer, task.topic, commits, self._bootstrap)
-            task.committed()
-        self._schedule.flushed_s = time.monotonic()
-        self._schedule.wanted_s = None
-        self._unreported = True
+        self._flush()
+        deadline_s = time.monotonic() + _COMMIT_S
+        while self._owner.has_uncommitted:
+            if time.monotonic() > deadline_s:
+                raise UnavailableError("Kafka did not take the last offsets", hint="they are read again next time")
+            time.sleep(0.002)
+            self._follow()
 
-    def report_again(self) -> None:
-        """Let :meth:`progress` say how far each partition is, moved or not; who keeps the reports has lost some."""
-        self._unreported = True
+    def progress(self, *, everything: bool = False) -> list[SourceProgress]:
+        """How far each partition is, as committed; empty when nothing was since the last call.
 
-    def progress(self) -> list[SourceProgress]:
-        """How far each partition is, as committed; empty when nothing was since the last call."""
-        if not self._unreported:
+        Args:
+            everything: whether anything was or not.
+        """
+        if not (self._unreported or everything):
             return []
         self._unreported = False
         return [
@@ -191,47 +187,109 @@ class SourceGroup:
             for commit in task.durable
         ]
 
+    def leave(self) -> None:
+        """Begin to leave the group."""
+        self._membership.leave()
+
+    def hand_over(self) -> None:
+        """Flush, and say that everything may be taken over; nothing is processed from now on."""
+        everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._places), term=0)
+        self._release(everything)
+        everything.done.wait(_COMMIT_S)
+
     def close(self) -> None:
         """Leave; what was not flushed is read again next time."""
+        self._membership.close()
         self._fetcher.close()
         self._consumer.close()
+        self._board.close()
 
-    def _set_idle(self, places: set[tuple[str, int]], *, idle: bool) -> None:
+    def _follow(self) -> None:
+        """Take over and give up partitions as the group says, and hear what was committed."""
+        for change in self._owner.changes():
+            if change.kind is ChangeKind.RELEASED:
+                self._release(change)
+            else:
+                self._drop(change.places)
+        if opened := self._owner.claimed():
+            self._open(opened)
+        if stored := self._owner.committed():
+            for task in self._tasks:
+                if mine := [commit for (topic, _), commit in stored.items() if topic == task.topic]:
+                    task.committed(mine)
+            self._unreported = True
+        if self._foreign:
+            self._fetcher.stand_by(self._foreign, self._board.said)
+
+    def _open(self, opened: dict[Place, SourceCommit]) -> None:
+        for task in self._tasks:
+            starts = [commit for (topic, _), commit in sorted(opened.items()) if topic == task.topic]
+            if starts:
+                task.open(starts)
+                task.announce(start.partition for start in starts)
+        self._fetcher.add({place: commit.offset for place, commit in opened.items()})
+        self._idle.add(opened, now_s=time.monotonic())
+        self._own([*self._places, *opened])
+        self._say()
+
+    def _release(self, change: Change) -> None:
+        self._flush()
+        commits = {place: commit for place, commit in self._commits().items() if place in change.places}
+        self._owner.release(change, commits)
+        self._drop(change.places)
+
+    def _drop(self, places: Collection[Place]) -> None:
+        """Process these no longer; nothing of them is written from now on."""
+        self._owner.forget(places)
+        for task in self._tasks:
+            task.close(number for topic, number in places if topic == task.topic)
+        self._fetcher.remove(places)
+        self._idle.remove(places)
+        self._own([place for place in self._places if place not in places])
+
+    def _own(self, places: Iterable[Place]) -> None:
+        self._places = sorted(places)
+        self._foreign = self._every - set(self._places)
+        self._board.listen(wanted=bool(self._foreign))
+        self._fetcher.stand_by(self._foreign, self._board.said)
+        self._unreported = True
+
+    def _commits(self) -> dict[Place, SourceCommit]:
+        return {(task.topic, commit.partition): commit for task in self._tasks for commit in task.commits}
+
+    def _say(self) -> None:
+        """Tell the other workers how far this one is."""
+        self._sender.flush()
+        self._said_s = time.monotonic()
+        self._board.say(self._fetcher.reaches(self._owner.epochs))
+
+    def _flush(self) -> None:
+        if fenced := self._owner.fenced():
+            names = sorted(f"{topic}:{number}" for topic, number in fenced)
+            _LOG.warning("fenced", partitions=names, why="they have a newer owner; what was not committed is dropped")
+            self._drop(fenced)
+        self._letters.flush()
+        for task in self._tasks:
+            self._owner.commit({(task.topic, commit.partition): commit for commit in task.write_segments()})
+        self._schedule.flushed_s = time.monotonic()
+        self._schedule.wanted_s = None
+        self._say()
+
+    def _rest(self, now_s: float) -> None:
+        """Call partitions idle that have been read to their ends for a while.
+
+        The broker has the last word: of a busy machine messages may lie there for longer than the while.
+        """
+        ended = [place for place in self._places if self._fetcher.is_at_end(*place)]
+        resting = self._idle.candidates(ended, now_s=now_s)
+        if resting:
+            try:
+                self._fetcher.ask_ends(resting)
+            except UnavailableError:
+                return  # asked again next time; nobody rests while the broker is away
+            ended = [place for place in ended if self._fetcher.is_at_end(*place)]
+            self._set_idle(self._idle.look(ended, now_s=now_s), idle=True)
+
+    def _set_idle(self, places: set[Place], *, idle: bool) -> None:
         for task in self._tasks:
             task.set_idle([number for topic, number in places if topic == task.topic], idle=idle)
-
-    def _event_task(self, stream: EventStream) -> SourceTask:
-        count = partition_counts(self._settings, [stream.name])[stream.name]
-        decoder = stream_decoder(stream, self._registry)
-        return self._task(stream, decoder, event_schema(stream), event_routes(self._project, stream, count))
-
-    def _registry(self) -> SchemaRegistry:
-        return PatientRegistry(open_registry(self._settings), self._stop)
-
-    def _label_task(self, labels: LabelStream) -> SourceTask:
-        count = partition_counts(self._settings, [labels.name])[labels.name]
-        return self._task(
-            labels, label_decoder(labels), label_schema(labels), label_routes(self._project, labels, count)
-        )
-
-    def _task(self, source: EventStream | LabelStream, decoder: Any, schema: Any, routes: Any) -> SourceTask:
-        settings, project, topic = self._settings, self._project, source.name
-        stream = source if isinstance(source, EventStream) else None
-        keyed = [keyed_topic(project.name, route.entity).name for route in routes]
-        counts = partition_counts(settings, [topic, *keyed])
-        commits = read_commits(self._consumer, topic, counts[topic], self._bootstrap)
-        folder = log_folder(settings.offline_dir, project.name, "events" if stream else "labels", topic)
-        _LOG.info("source opened", topic=topic, partitions=len(commits), messages=sum(c.offset for c in commits))
-        return SourceTask(
-            topic=topic,
-            decoder=decoder,
-            time=stream.time if stream else None,
-            lateness_us=stream.lateness_us if stream else _NEVER_LATE_US,
-            future_us=stream.future_us if stream else 3_600_000_000,
-            routes=[(route, name, counts[name]) for route, name in zip(routes, keyed, strict=True)],
-            buffer=SegmentBuffer(folder, schema),
-            sender=self._sender,
-            dead_letters=self._dead_letters,
-            starts=commits,
-            erased=ErasedMessages(self._erased, source),
-        )

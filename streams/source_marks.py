@@ -10,7 +10,7 @@ from streams.lateness import NO_TIME_US
 
 __all__ = ["SourceMarks"]
 
-_APPLIED, _NEWEST, _IDLE = range(3)
+_APPLIED, _NEWEST, _IDLE, _EPOCH = range(4)
 _UNHEARD = -1
 _PREFIX = "marks/"
 
@@ -30,15 +30,22 @@ class SourceMarks:
         self._labels = labels
         self._topics = {events} | ({labels} if labels else set())
         self._marks: dict[str, I64] = {}
-        """Topic -> (P, 3): applied offset, newest time, idle (-1: nothing heard yet)."""
+        """Topic -> (P, 4): applied offset, newest time, idle (-1: nothing heard yet), newest epoch of its owner."""
+        self.fenced = 0
+        """Rows dropped because somebody else owned their partition by then; that owner sends them again."""
 
     def wants(self, topic: str) -> bool:
         """Whether the view reads this topic."""
         return topic in self._topics
 
     def fresh(self, batch: KeyedBatch) -> NDArray[np.bool_]:
-        """Rows that were not applied before; a message produced twice after a crash gives none."""
-        fresh: NDArray[np.bool_] = batch.offsets > self._of(batch)[batch.sources, _APPLIED]
+        """Rows to take in: not applied before, and not sent by somebody who no longer owns their partition."""
+        marks = self._of(batch)
+        fresh: NDArray[np.bool_] = batch.offsets > marks[batch.sources, _APPLIED]
+        if outdated := self._outdated(batch, marks):
+            foreign = np.isin(batch.sources, list(outdated))
+            self.fenced += int(foreign.sum())
+            fresh &= ~foreign
         return fresh
 
     def update(self, batch: KeyedBatch) -> None:
@@ -49,12 +56,25 @@ class SourceMarks:
         killed between the two are duplicates by their ids.
         """
         marks = self._of(batch)
-        np.maximum.at(marks[:, _APPLIED], batch.sources, batch.offsets - 1)
+        outdated = self._outdated(batch, marks)
+        for partition, epoch in batch.source_epochs():
+            marks[partition, _EPOCH] = max(marks[partition, _EPOCH], epoch)
+        sources, offsets = batch.sources, batch.offsets
+        if outdated:
+            own = ~np.isin(sources, list(outdated))
+            sources, offsets = sources[own], offsets[own]
+        np.maximum.at(marks[:, _APPLIED], sources, offsets - 1)
         for mark in batch.marks:
+            if mark.partition in outdated:
+                continue
             row = marks[mark.partition]
             row[_APPLIED] = max(row[_APPLIED], mark.offset)
             row[_NEWEST] = max(row[_NEWEST], mark.newest_us)
             row[_IDLE] = mark.idle
+
+    def _outdated(self, batch: KeyedBatch, marks: I64) -> set[int]:
+        """Source partitions whose sender has been followed by another owner."""
+        return {partition for partition, epoch in batch.source_epochs() if epoch < marks[partition, _EPOCH]}
 
     def watermark_us(self) -> int | None:
         """Event time that every partition has reached; None while one was never heard of.
@@ -90,18 +110,24 @@ class SourceMarks:
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """From the snapshot."""
-        self._marks = {
-            name.removeprefix(_PREFIX): array.astype(np.int64)
-            for name, array in arrays.items()
-            if name.startswith(_PREFIX)
-        }
+        for name, array in arrays.items():
+            if name.startswith(_PREFIX):
+                marks = _unheard(len(array))
+                # Snapshots of before there were epochs have a column less.
+                marks[:, : array.shape[1]] = array
+                self._marks[name.removeprefix(_PREFIX)] = marks
 
     def _of(self, batch: KeyedBatch) -> I64:
         marks = self._marks.get(batch.topic)
         if marks is None or len(marks) < batch.partitions:
-            grown = np.full((batch.partitions, 3), -1, dtype=np.int64)
-            grown[:, _NEWEST] = NO_TIME_US
+            grown = _unheard(batch.partitions)
             if marks is not None:
                 grown[: len(marks)] = marks
             marks = self._marks[batch.topic] = grown
         return marks
+
+
+def _unheard(partitions: int) -> I64:
+    marks = np.full((partitions, 4), _UNHEARD, dtype=np.int64)
+    marks[:, _NEWEST], marks[:, _EPOCH] = NO_TIME_US, 0
+    return marks

@@ -1,4 +1,6 @@
-"""One source topic: decode, refuse, decide on lateness, log, forward. Stateless but for what its commit holds.
+"""One source topic: decode, refuse, decide on lateness, log, forward. Stateless but for what its commits hold.
+
+It processes those partitions of the topic that were opened; others may be another worker's.
 
 messages ─► decode ─► late? ─► segment buffer ─► Parquet ┐
               │          │                               ├─ flush: acknowledged, written, then committed
@@ -20,11 +22,12 @@ from streams.decode import BatchDecoder, Refusal
 from streams.erased_rows import ErasedMessages
 from streams.fetch import MessageBatch
 from streams.keyed_log import KeyedBatch, SourceMark, encode_batches
-from streams.lateness import EVENT, TICK, mark_late
+from streams.lateness import EVENT, NO_TIME_US, TICK, mark_late
 from streams.message_check import Refused, check_time_bounds
 from streams.routes import Route, no_rows
 from streams.segment_buffer import SegmentBuffer, SourceRows
-from streams.source_commit import SourceCommit
+from streams.silence import time_in_silence
+from streams.source_commit import SourceCommit, copy_of
 
 __all__ = ["SourceTask"]
 
@@ -32,10 +35,11 @@ I64 = NDArray[np.int64]
 
 
 class SourceTask:
-    """Processes every partition of one topic of events or labels.
+    """Processes the opened partitions of one topic of events or labels.
 
     Args:
         topic: its name.
+        partitions: how many it has, here or elsewhere.
         decoder: makes columns of its messages.
         time: field of the event time; None for labels, whose arrival counts instead.
         lateness_us: how far behind its partition's newest event one may come; labels are never late.
@@ -44,7 +48,6 @@ class SourceTask:
         buffer: on the way to the offline log.
         sender: producer to keyed logs.
         dead_letters: where refused messages go.
-        starts: where to begin, for each partition.
         erased: finds rows of erased subjects, which are counted and go nowhere.
     """
 
@@ -52,6 +55,7 @@ class SourceTask:
         self,
         *,
         topic: str,
+        partitions: int,
         decoder: BatchDecoder,
         time: str | None,
         lateness_us: int,
@@ -60,10 +64,10 @@ class SourceTask:
         buffer: SegmentBuffer,
         sender: Sender,
         dead_letters: DeadLetters,
-        starts: Sequence[SourceCommit],
         erased: ErasedMessages | None = None,
     ) -> None:
         self.topic = topic
+        self.partitions = partitions
         self._decoder = decoder
         self._time = time
         self._lateness_us = lateness_us
@@ -73,19 +77,49 @@ class SourceTask:
         self._sender = sender
         self._dead_letters = dead_letters
         self._erased = erased
-        self._begun = {start.partition: start.offset for start in starts}
-        self._state = {start.partition: start for start in starts}
-        self._newest_us = np.array([self._state[number].newest_us for number in sorted(self._state)], dtype=np.int64)
-        self._announced_us = {number: start.newest_us for number, start in self._state.items()}
+        self._begun: dict[int, int] = {}
+        """Open partition -> first offset that no segment covers yet."""
+        self._state: dict[int, SourceCommit] = {}
+        self._newest_us = np.full(partitions, NO_TIME_US, dtype=np.int64)
+        self._announced_us: dict[int, int] = {}
         self._idle: set[int] = set()
-        self._held: set[int] = set()
-        self._durable = [replace(start, dead=dict(start.dead)) for start in starts]
-        buffer.restart(self._begun)
+        self._silent_since_us: dict[int, int] = {}
+        """Idle partition of a stream -> wall clock when it was told so."""
+        self._held: dict[int, int] = {}
+        """Partition -> offset of the newest tick that asked for a flush, until that is committed."""
+        self._durable: dict[int, SourceCommit] = {}
+
+    def open(self, starts: Sequence[SourceCommit]) -> None:
+        """Begin to process these partitions where they were left.
+
+        Raises:
+            ConfigError: their logs hold columns that cannot be read beside those to be written.
+        """
+        begun = {start.partition: start.offset for start in starts}
+        self._buffer.restart(begun, {start.partition: start.epoch for start in starts})
+        self._begun |= begun
+        for start in starts:
+            number = start.partition
+            self._state[number], self._durable[number] = start, copy_of(start)
+            self._newest_us[number] = self._announced_us[number] = start.newest_us
+            self._idle.discard(number)
+            self._silent_since_us.pop(number, None)
+            self._held.pop(number, None)
+
+    def close(self, partitions: Iterable[int]) -> None:
+        """Process these partitions no longer; what was not made durable is somebody else's to do again."""
+        gone = set(partitions) & self._state.keys()
+        self._buffer.forget(gone)
+        self._idle -= gone
+        self._silent_since_us = {n: since for n, since in self._silent_since_us.items() if n not in gone}
+        for number in gone:
+            del self._begun[number], self._state[number], self._durable[number], self._announced_us[number]
+            self._held.pop(number, None)
 
     @property
     def wants_flush(self) -> bool:
         """Whether a producer asked for everything so far to be made durable."""
-        return bool(self._held)
+        return any(offset >= self._begun[number] for number, offset in self._held.items())
 
     @property
     def buffered_rows(self) -> int:
@@ -100,7 +134,7 @@ class SourceTask:
     @property
     def durable(self) -> list[SourceCommit]:
         """Where each partition was at the last commit."""
-        return self._durable
+        return list(self._durable.values())
 
     def process(self, batch: MessageBatch) -> None:
         """Take in messages; they are durable after the next flush."""
@@ -138,12 +172,31 @@ class SourceTask:
     def set_idle(self, partitions: Iterable[int], *, idle: bool) -> None:
         """Tell the keyed logs that partitions have become idle, or are no longer."""
         changed = sorted(set(partitions))
+        for number in changed:
+            self._silent_since_us.pop(number, None)
         if idle:
             self._idle.update(changed)
         else:
             self._idle.difference_update(changed)
         if changed:
             self.announce(changed)
+
+    def pass_time(self, now_us: int) -> None:
+        """Carry the event time of idle partitions on by the wall clock (streams.silence), so that rows still change.
+
+        Lateness is decided by events and ticks alone: it must be the same when the messages are read again.
+        """
+        if self._time is None:
+            return
+        moved = []
+        for number in sorted(self._idle - self._held.keys()):
+            since_us = self._silent_since_us.setdefault(number, now_us)
+            reached_us = time_in_silence(self._state[number].newest_us, since_us, now_us)
+            if reached_us is not None and reached_us > self._announced_us[number]:
+                self._announced_us[number] = reached_us
+                moved.append(number)
+        if moved:
+            self.announce(moved)
 
     def announce(self, partitions: Iterable[int] | None = None) -> None:
         """Send marks of these partitions (all when not given) without rows."""
@@ -158,15 +211,18 @@ class SourceTask:
         self._sender.flush()
         if self._erased is not None:
             self._erased.save()
-        moved = [state for state in self._state.values() if state.offset > self._begun[state.partition]]
+        moved = [copy_of(state) for state in self._state.values() if state.offset > self._begun[state.partition]]
         self._buffer.write({state.partition: (self._begun[state.partition], state.offset) for state in moved})
+        self._begun |= {state.partition: state.offset for state in moved}
         return moved
 
-    def committed(self) -> None:
-        """The commits of :meth:`write_segments` are stored: say what was held back until then."""
-        self._begun = {number: state.offset for number, state in self._state.items()}
-        self._durable = [replace(state, dead=dict(state.dead)) for state in self._state.values()]
-        held, self._held = self._held, set()
+    def committed(self, commits: Sequence[SourceCommit]) -> None:
+        """These commits of :meth:`write_segments` are stored: say what was held back until then."""
+        self._durable |= {commit.partition: commit for commit in commits if commit.partition in self._state}
+        ends = {commit.partition: commit.offset for commit in commits}
+        held = [number for number, offset in self._held.items() if offset < ends.get(number, 0)]
+        for number in held:
+            del self._held[number]
         if held:
             self.announce(held)
 
@@ -212,7 +268,7 @@ class SourceTask:
                 continue
             ticks.append((row, tick_us))
             if FLUSH_HEADER in headers:
-                self._held.add(int(batch.partitions[row]))
+                self._held[int(batch.partitions[row])] = int(batch.offsets[row])
         return ticks
 
     def _late(self, batch: MessageBatch, messages: I64, rows: SourceRows) -> list[Refusal]:
@@ -266,12 +322,13 @@ class SourceTask:
         state = self._state[partition]
         if partition not in self._held:
             # A tick that asks for a flush is told on only when the flush is done.
-            self._announced_us[partition] = state.newest_us
+            self._announced_us[partition] = max(self._announced_us[partition], state.newest_us)
         return SourceMark(
             partition=partition,
             offset=state.offset - 1,
             newest_us=self._announced_us[partition],
             idle=partition in self._idle,
+            epoch=state.epoch,
         )
 
 

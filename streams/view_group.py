@@ -1,29 +1,35 @@
-"""All views of a project in one process: reads the keyed logs and runs a task for each partition of each view."""
+"""The view partitions of this worker: reads their keyed logs and runs a task for each view of each partition."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any
 
 from confluent_kafka import TopicPartition
 
 from feature_store.erased import ErasedSubjects, register_path
 from feature_store.offline_log import log_folder
 from feature_store.plan import ViewPlan, compile_view
+from feature_store.view_state import ViewState
 from headrace.config import Settings
 from headrace.contracts.streams import ViewProgress
 from headrace.contracts.topics import keyed_topic
 from headrace.errors import IntegrityError
-from headrace.kafka_clients import consumer, partition_counts, take, watermarks
+from headrace.kafka_clients import consumer, take, watermarks
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
-from streams.dead_letters import DeadLetter, DeadLetters, read_originals
+from streams.dead_letters import DeadLetters
 from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
+from streams.late_letters import LateLetters
+from streams.membership import Change, ChangeKind, Membership
+from streams.message_runs import Place
+from streams.open_views import OpenViews
 from streams.snapshot_places import snapshot_store
-from streams.view_task import OnlineRows, TooLate, ViewTask
+from streams.view_owner import OpenedViews, ViewOwner
+from streams.view_task import OnlineRows, ViewTask
 
 __all__ = ["ViewGroup", "roomy"]
 
@@ -35,15 +41,18 @@ _FEW = 20
 _MORE_S = 0.01
 """With many rows (at least this part of a micro-batch) more are on their way, and a key is written online once."""
 _ROOM_US = 600_000_000
+_LOOK_EVERY_S = 1.0
+"""How often it is looked whether a backfill has ended."""
 _LOG = get_logger(__name__)
 
 
 class ViewGroup:
-    """View tasks of every partition.
+    """View tasks of the partitions that are this worker's.
 
     Args:
         settings: where everything is.
         project: whose views.
+        name: of this worker among those of the project.
         online: where rows go.
         now_us: wall clock.
         log: whether to keep the offline feature log.
@@ -54,30 +63,47 @@ class ViewGroup:
         settings: Settings,
         project: Project,
         *,
+        name: str,
         online: OnlineRows,
         now_us: Callable[[], int],
         log: bool = True,
     ) -> None:
-        self._settings = settings
+        self._settings, self._project = settings, project
         self._bootstrap = settings.kafka.bootstrap
         self._log = log
         self._online = online
-        self._consumer = consumer(settings, f"headrace.{project.name}.views", config={"auto.offset.reset": "error"})
+        self._now_us = now_us
+        group = f"headrace.{project.name}.views"
+        self._consumer = consumer(settings, group, config={"auto.offset.reset": "error"})
         self._letters = Sender(settings)
-        self._dead_letters = DeadLetters(self._letters)
+        self._late = LateLetters(settings, DeadLetters(self._letters))
         self._erased = ErasedBatches(ErasedSubjects(register_path(settings, project.name)), project)
-        self._tasks: dict[tuple[str, int], list[ViewTask]] = {}
-        for view in project.views:
-            self._open(view, project, online, now_us)
-        self._consumer.assign(
-            [TopicPartition(*place, self._start(place, tasks)) for place, tasks in self._tasks.items()]
-        )
-        every = [task for tasks in self._tasks.values() for task in tasks]
-        pause_s = settings.stream.snapshot_every_s
-        now_s = time.monotonic()
-        # Staggered, so that no two snapshots make one long stop.
-        self._due_s = {id(task): now_s + pause_s * (n + 1) / len(every) for n, task in enumerate(every)}
-        self._dirty = dict.fromkeys(map(id, every), True)
+        self._plans: dict[str, list[ViewPlan]] = {
+            keyed_topic(project.name, view.entity).name: [] for view in project.views
+        }
+        """By keyed topic; of the views that wait for a backfill there are none."""
+        self._choice = OpenViews(settings, project, plan_of=lambda view: roomy(compile_view(view)))
+        self._looked_s = time.monotonic()
+        for view in self._choice.at_start():
+            self._add_plan(view)
+        self._tasks: dict[Place, list[ViewTask]] = {}
+        self._new: set[Place] = set()
+        self._due_s: dict[int, float] = {}
+        self._dirty: dict[int, bool] = {}
+        self._membership = Membership(settings, group, list(self._plans), name=name)
+        self._owner = ViewOwner(self._membership, self._bootstrap, now_us, self._open)
+
+    def wait_assigned(self, deadline_s: float) -> None:
+        """Take over what the group gives first.
+
+        Raises:
+            IntegrityError: state, log and topic do not belong together.
+        """
+        self._membership.wait_assigned(deadline_s - time.monotonic())
+        self._follow()
+        while not self._owner.is_settled and time.monotonic() < deadline_s:
+            time.sleep(0.002)
+            self._follow()
 
     def step(self, wait_s: float) -> int:
         """Apply what there is; how many rows that were.
@@ -85,64 +111,143 @@ class ViewGroup:
         Args:
             wait_s: longest wait for the first message.
         """
+        self._follow()
+        self._open_ready()
         rows, touched = self._read(wait_s)
         for place in touched:
             for task in self._tasks[place]:
-                self._refuse(task.step(log=self._log))
+                self._late.send(task.step(log=self._log))
                 self._dirty[id(task)] = True
         self._save_due()
         return rows
 
-    def progress(self) -> list[ViewProgress]:
-        """Reports of the tasks that moved since the last call."""
-        moved = [task for tasks in self._tasks.values() for task in tasks if self._dirty[id(task)]]
+    def progress(self, *, everything: bool = False) -> list[ViewProgress]:
+        """Reports of the tasks that moved since the last call.
+
+        Args:
+            everything: of all tasks.
+        """
+        moved = [task for tasks in self._tasks.values() for task in tasks if everything or self._dirty[id(task)]]
         self._dirty = dict.fromkeys(self._dirty, False)
         return [task.progress() for task in moved]
 
     @property
-    def is_new(self) -> bool:
-        """Whether no task has taken anything in, so that no row can be missing."""
-        return all(task.offset < 0 for tasks in self._tasks.values() for task in tasks)
+    def places(self) -> set[Place]:
+        """Partitions that are read here."""
+        return set(self._tasks)
 
-    def write_again(self) -> None:
-        """Write every row online that the state knows; the store has lost some."""
-        for tasks in self._tasks.values():
-            for task in tasks:
+    def take_new(self) -> set[Place]:
+        """Partitions that came since the last call and had taken in nothing, so that no row of them can be missing."""
+        new, self._new = self._new, set()
+        return new
+
+    def write_again(self, places: Collection[Place]) -> None:
+        """Write every row of these partitions online that the state knows; the store has lost some."""
+        for place in places:
+            for task in self._tasks.get(place, ()):
                 task.write_again()
-                self._dirty[id(task)] = True
-                self._refuse(task.step(log=self._log))
+                self._late.send(task.step(log=self._log))
 
     def save(self) -> None:
         """Make everything durable, once what was given to the online store is written."""
-        for tasks in self._tasks.values():
+        for place, tasks in self._tasks.items():
             for task in tasks:
                 if task.unsaved:
-                    self._save(task)
+                    self._save(place, task)
+
+    def hand_over(self) -> threading.Event:
+        """Save everything for whoever is next; gives what is set when they may begin. Nothing is applied after it."""
+        everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._tasks), term=0)
+        self._release(everything)
+        return everything.done
+
+    def leave(self) -> None:
+        """Begin to leave the group."""
+        self._membership.leave()
 
     def close(self) -> None:
-        """Leave; what was not saved is read again next time."""
+        """Leave; what was not saved is read again by whoever is next."""
+        self._membership.close()
+        self._owner.close()
         self._consumer.close()
 
-    def _open(self, view: FeatureView, project: Project, online: OnlineRows, now_us: Callable[[], int]) -> None:
-        settings, plan = self._settings, roomy(compile_view(view))
-        topic = keyed_topic(project.name, view.entity).name
-        for partition in range(partition_counts(settings, [topic])[topic]):
-            task = ViewTask(
-                plan,
-                partition,
-                snapshots=snapshot_store(settings, project.name, view.name, plan.version, partition),
-                log_dir=log_folder(settings.offline_dir, project.name, "features", view.name, partition),
-                online=online,
-                now_us=now_us,
-            )
-            task.restore()
-            self._tasks.setdefault((topic, partition), []).append(task)
-            _LOG.info("view opened", view=view.name, partition=partition, offset=task.offset + 1)
+    def _follow(self) -> None:
+        """Take over and give up partitions as the group says."""
+        for change in self._owner.changes():
+            if change.kind is ChangeKind.RELEASED:
+                self._release(change)
+            else:
+                self._drop(change.places)
+        if opened := self._owner.opened():
+            self._new |= {place for place, views in opened.items() if all(task.offset < 0 for task in views.tasks)}
+            self._tasks |= {place: views.tasks for place, views in opened.items()}
+            self._consumer.incremental_assign([TopicPartition(*place, views.start) for place, views in opened.items()])
+            self._begin([task for views in opened.values() for task in views.tasks])
+            # Of a view that became ready while they were being opened.
+            self._open_missing()
 
-    def _start(self, place: tuple[str, int], tasks: list[ViewTask]) -> int:
+    def _begin(self, tasks: list[ViewTask]) -> None:
+        now_s, every_s = time.monotonic(), self._settings.stream.snapshot_every_s
+        # Staggered, so that no two snapshots make one long stop.
+        self._due_s |= {id(task): now_s + every_s * (n + 1) / len(tasks) for n, task in enumerate(tasks)}
+        self._dirty |= dict.fromkeys(map(id, tasks), True)
+
+    def _open_ready(self) -> None:
+        """Open views whose backfill has ended; they are read from their switch, which the others pass over."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        if ready := self._choice.now_ready():
+            for view in ready:
+                self._add_plan(view)
+            self._open_missing()
+
+    def _open_missing(self) -> None:
+        for place, tasks in self._tasks.items():
+            known = {task.plan.version for task in tasks}
+            missing = [plan for plan in self._plans[place[0]] if plan.version not in known]
+            if missing:
+                opened = [self._open_view(plan, place[1], self._owner.epochs[place]) for plan in missing]
+                tasks.extend(opened)
+                self._consumer.incremental_unassign([TopicPartition(*place)])
+                self._consumer.incremental_assign([TopicPartition(*place, self._start(place, tasks))])
+                self._begin(opened)
+                for task in opened:
+                    # Its rows are due at once, not with the next message.
+                    self._late.send(task.step(log=self._log))
+
+    def _add_plan(self, view: FeatureView) -> None:
+        plan = roomy(compile_view(view))
+        # What is compiled or loaded at first use is so before anybody waits for a partition.
+        ViewState.restore(plan, ViewState(plan).snapshot())
+        self._plans[keyed_topic(self._project.name, view.entity).name].append(plan)
+
+    def _open(self, place: Place, epoch: int) -> OpenedViews:
+        """Restore one partition; runs beside the others."""
+        topic, partition = place
+        tasks = [self._open_view(plan, partition, epoch) for plan in tuple(self._plans[topic])]
+        return OpenedViews(tasks=tasks, start=self._start(place, tasks), epoch=epoch)
+
+    def _open_view(self, plan: ViewPlan, partition: int, epoch: int) -> ViewTask:
+        settings, project, name = self._settings, self._project.name, plan.view.name
+        task = ViewTask(
+            plan,
+            partition,
+            snapshots=snapshot_store(settings, project, name, plan.version, partition),
+            log_dir=log_folder(settings.offline_dir, project, "features", name, partition),
+            online=self._online,
+            now_us=self._now_us,
+            epoch=epoch,
+        )
+        task.restore()
+        _LOG.info("view opened", view=name, partition=partition, offset=task.offset + 1)
+        return task
+
+    def _start(self, place: Place, tasks: list[ViewTask]) -> int:
         """First offset to read."""
-        start = min(task.offset for task in tasks) + 1
-        first, end = watermarks(self._consumer, *place, self._bootstrap)
+        first, end = self._membership.ask(lambda client: watermarks(client, *place, self._bootstrap)).result()
+        start = min((task.offset + 1 for task in tasks), default=end)
         if not first <= start <= end:
             raise IntegrityError(
                 f"{place[0]}:{place[1]} holds the offsets {first} to {end}, but the state continues at {start}",
@@ -150,17 +255,42 @@ class ViewGroup:
             )
         return start
 
+    def _release(self, change: Change) -> None:
+        """Save what moves, behind the rows it was given; the others go on meanwhile."""
+        released_us = self._now_us()
+        moving = {place: self._tasks[place] for place in change.places}
+        offsets = {place: min((task.offset + 1 for task in tasks), default=0) for place, tasks in moving.items()}
+        for place, tasks in moving.items():
+            for task in tasks:
+                if task.unsaved:
+                    self._save(place, task)
+        let_go = self._owner.release(change, offsets, released_us)
+        self._drop(change.places)
+        self._online.do(let_go)
+
+    def _drop(self, places: Collection[Place]) -> None:
+        """Read these no longer."""
+        gone = [place for place in places if place in self._tasks]
+        for place in gone:
+            for task in self._tasks.pop(place):
+                del self._due_s[id(task)], self._dirty[id(task)]
+        if gone:
+            self._consumer.incremental_unassign([TopicPartition(*place) for place in gone])
+        self._owner.forget(places)
+
     def _read(self, wait_s: float) -> tuple[int, set[tuple[str, int]]]:
         rows, touched, limit = 0, set(), _TURN * self._settings.stream.batch_rows
         messages = take(self._consumer, 1, wait_s, self._bootstrap)
         while messages:
             for message in messages:
                 place = (message.topic(), message.partition())
-                offset = message.offset()
-                batch = self._erased.without(decode_batch(message.value()), self._tasks[place][0].plan.view.entity)
+                tasks, offset = self._tasks.get(place), message.offset()
+                if not tasks:
+                    continue  # it was given up while its messages were on their way, or all its views wait
+                batch = self._erased.without(decode_batch(message.value()), tasks[0].plan.view.entity)
                 rows += len(batch)
                 touched.add(place)
-                for task in self._tasks[place]:
+                for task in tasks:
                     # Two views of one entity may have been saved at different offsets.
                     if offset > task.offset:
                         task.take(offset, batch)
@@ -171,42 +301,33 @@ class ViewGroup:
                 messages = take(self._consumer, 1, _MORE_S, self._bootstrap)
         return rows, touched
 
-    def _save(self, task: ViewTask) -> None:
+    def _save(self, place: Place, task: ViewTask) -> None:
         # Behind the rows it was given: the state must not be ahead of what it will not produce again.
         self._online.do(self._letters.flush)
-        self._online.do(task.take_save())
+        self._online.do(self._unless_fenced(place, task.take_save()))
+
+    def _unless_fenced(self, place: Place, write: Callable[[], None]) -> Callable[[], None]:
+        """What writes files, but not over those of another owner."""
+        epoch = self._owner.epochs[place]
+
+        def guarded() -> None:
+            if self._owner.is_fenced(place, epoch):
+                _LOG.warning("fenced", partition=f"{place[0]}:{place[1]}", why="it has a newer owner; nothing is saved")
+            else:
+                write()
+
+        return guarded
 
     def _save_due(self) -> None:
         now_s = time.monotonic()
-        for tasks in self._tasks.values():
+        for place, tasks in self._tasks.items():
             for task in tasks:
                 if task.buffered_rows >= self._settings.stream.flush_rows:
-                    self._online.do(task.take_log())
+                    self._online.do(self._unless_fenced(place, task.take_log()))
                 if now_s >= self._due_s[id(task)]:
                     self._due_s[id(task)] = now_s + self._settings.stream.snapshot_every_s
                     if task.unsaved:
-                        self._save(task)
-
-    def _refuse(self, too_late: list[TooLate]) -> None:
-        if not too_late:
-            return
-        topic = too_late[0].topic
-        wanted = {(event.partition, event.offset) for event in too_late}
-        originals: dict[tuple[int, int], Any] = read_originals(self._settings, topic, wanted)
-        # Once a message, however many of its events are too late.
-        for event in {(event.partition, event.offset): event for event in too_late}.values():
-            key, value = originals.get((event.partition, event.offset), (None, None))
-            self._dead_letters.send(
-                DeadLetter(
-                    topic=event.topic,
-                    partition=event.partition,
-                    offset=event.offset,
-                    reason="late",
-                    detail=event.detail,
-                    key=key,
-                    value=value,
-                )
-            )
+                        self._save(place, task)
 
 
 def roomy(plan: ViewPlan) -> ViewPlan:

@@ -75,6 +75,7 @@ class ViewTask:
         log_dir: folder of its partition in the offline feature log.
         online: where rows go.
         now_us: wall clock.
+        epoch: of the ownership of the partition, see streams.claims.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class ViewTask:
         log_dir: Path,
         online: OnlineRows,
         now_us: Callable[[], int],
+        epoch: int = 0,
     ) -> None:
         self.plan = plan
         self.partition = partition
@@ -96,7 +98,7 @@ class ViewTask:
         labels = source.labels.name if isinstance(source, LabelledStream) else None
         self._marks = SourceMarks(plan.view.events.name, labels)
         self._state = ViewState(plan)
-        self._buffer = FeatureBuffer(plan, log_dir)
+        self._buffer = FeatureBuffer(plan, log_dir, epoch)
         self._created_us = 0
         self._logged = -1
         self._saved = -1

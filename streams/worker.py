@@ -1,6 +1,5 @@
-"""The stream role: one process that runs source tasks and view tasks in turn until it is told to stop."""
+"""The stream role: a process that runs its share of source tasks and view tasks in turn until it is told to stop."""
 
-import os
 import signal
 import threading
 import time
@@ -14,17 +13,23 @@ from headrace.errors import ConfigError
 from headrace.kafka_clients import ensure_topics
 from headrace.logging import get_logger
 from headrace.spec.project import Project
-from streams import worker_lock
 from streams.online_guard import LOOK_EVERY_S, OnlineGuard
 from streams.online_thread import OnlineThread, StoppedWaitingError
 from streams.progress import Progress
 from streams.source_group import SourceGroup
 from streams.view_group import ViewGroup
+from streams.worker_lock import take_place
+from streams.worker_pool import run_pool
 
 __all__ = ["StreamWorker", "run", "stream_topics"]
 
 _REPORT_EVERY_S = 0.05
 """Progress is written this often while there is more to do, and at once when there is not."""
+_REPEAT_EVERY_S = 1.0
+"""All progress is written this often: a worker that was fenced may have overwritten it before it knew."""
+_ASSIGNED_WITHIN_S = 10.0
+"""What the group gives in this time is taken over before the first turn."""
+_HANDED_OVER_S = 30.0
 _BACKLOG = 10
 """Micro-batches taken in one turn while there is a backlog: a key that changes in each is written online once."""
 _LOG = get_logger(__name__)
@@ -35,8 +40,28 @@ def run(settings: Settings, project: Project) -> int:
 
     Raises:
         UnavailableError: the broker does not answer.
-        RejectedError: another worker of this home is running.
+        RejectedError: files of this home are being changed.
     """
+    if settings.stream.workers < 1:
+        raise ConfigError(
+            f"stream.workers is {settings.stream.workers}", hint="give a whole number of processes, 1 or more"
+        )
+    stop = _stop_on_signals()
+    if settings.stream.workers == 1:
+        return _run_one(settings, project, stop)
+    ensure_topics(settings, stream_topics(project))
+    return run_pool(lambda: _run_one(settings, project, _stop_on_signals()), settings.stream.workers, stop)
+
+
+def _run_one(settings: Settings, project: Project, stop: threading.Event) -> int:
+    worker = StreamWorker(settings, project, stop=stop)
+    _LOG.info("stream started", project=project.name, views=len(project.views))
+    worker.run()
+    _LOG.info("stream stopped")
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
@@ -44,11 +69,7 @@ def run(settings: Settings, project: Project) -> int:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    worker = StreamWorker(settings, project, stop=stop)
-    _LOG.info("stream started", project=project.name, views=len(project.views))
-    worker.run()
-    _LOG.info("stream stopped")
-    return 0
+    return stop
 
 
 def stream_topics(project: Project) -> list[Topic | str]:
@@ -60,7 +81,7 @@ def stream_topics(project: Project) -> list[Topic | str]:
 
 
 class StreamWorker:
-    """Everything of one project, in one thread.
+    """One project's share of one process, in one thread; with one worker that is everything.
 
     Args:
         settings: where everything is.
@@ -78,17 +99,18 @@ class StreamWorker:
         self._wait_s = settings.stream.batch_wait_ms / 2000
         self._stop = stop or threading.Event()
         ensure_topics(settings, stream_topics(project))
-        self._lock = worker_lock.hold(worker_lock.lock_path(settings, project.name))
-        clock = SystemClock()
+        self._place = take_place(settings, project.name)
+        clock, name = SystemClock(), self._place.name
         self._online = OnlineWriter(settings.redis.url, project.name)
         self._progress = Progress(settings.redis.url, project.name)
         self._writing = OnlineThread(self._online, self._stop)
-        self._views = ViewGroup(settings, project, online=self._writing, now_us=clock.now_us, log=log)
-        self._sources = SourceGroup(settings, project, now_us=clock.now_us, stop=self._stop)
         self._guard = OnlineGuard(settings.redis.url, project.name)
-        if self._views.is_new:
-            self._writing.do(self._guard.mark)
-        self._reported_s = self._looked_s = 0.0
+        self._reported_s = self._repeated_s = self._looked_s = 0.0
+        self._views = ViewGroup(settings, project, name=name, online=self._writing, now_us=clock.now_us, log=log)
+        self._sources = SourceGroup(settings, project, name=name, now_us=clock.now_us, stop=self._stop)
+        deadline_s = time.monotonic() + _ASSIGNED_WITHIN_S
+        self._views.wait_assigned(deadline_s)
+        self._sources.wait_assigned(deadline_s)
 
     def stop(self) -> None:
         """Make :meth:`run` save and leave; may be called from anywhere."""
@@ -103,8 +125,11 @@ class StreamWorker:
             self._sources.flush()
             self._views.save()
             self._report(force=True)
+            done = self._views.hand_over()
             self._writing.wait()
-            worker_lock.mark_saved(self._lock)
+            self._sources.hand_over()
+            done.wait(_HANDED_OVER_S)
+            self._place.mark_saved()
         except StoppedWaitingError:
             _LOG.warning("stopped while a server was away; what is not saved is read again")
         finally:
@@ -124,31 +149,37 @@ class StreamWorker:
 
     def close(self) -> None:
         """Give everything back."""
+        self._sources.leave()
+        self._views.leave()
         self._sources.close()
-        self._views.close()
         self._writing.close()
+        self._views.close()
         self._guard.close()
         self._online.close()
         self._progress.close()
-        os.close(self._lock)
+        self._place.give_up()
 
     def _keep_online(self) -> None:
         """Look now and then whether the store still has its rows, and give them again if not."""
+        if new := self._views.take_new():
+            self._writing.do(lambda: self._guard.mark(new))
         now_s = time.monotonic()
         if now_s - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now_s
-            self._writing.do(self._guard.look)
-        if self._guard.has_lost:
-            self._guard.heal()
-            self._views.write_again()
-            self._sources.report_again()
-            self._writing.do(self._guard.mark)
+            places = self._views.places
+            self._writing.do(lambda: self._guard.look(places))
+        if lost := self._guard.heal(self._views.places):
+            self._views.write_again(lost)
+            self._writing.do(lambda: self._guard.mark(lost))
 
     def _report(self, *, force: bool) -> None:
         now_s = time.monotonic()
         if not force and now_s - self._reported_s < _REPORT_EVERY_S:
             return
         self._reported_s = now_s
-        views, sources = self._views.progress(), self._sources.progress()
+        everything = now_s - self._repeated_s >= _REPEAT_EVERY_S
+        if everything:
+            self._repeated_s = now_s
+        views, sources = self._views.progress(everything=everything), self._sources.progress(everything=everything)
         if views or sources:
             self._writing.do(lambda: self._progress.write(views, sources))

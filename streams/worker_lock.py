@@ -1,43 +1,77 @@
-"""One stream worker a home, and whether the last one ended with everything saved.
+"""The stream workers of a home: their names, whether any runs, and whether all ended with everything saved.
 
-<state_dir>/<project>/stream.lock    held by the worker (flock); empty while one runs or after it was killed,
-                                     "saved" after it has stopped by itself
+<state_dir>/<project>/stream.lock        held by every worker together, or by whoever must have none (flock)
+<state_dir>/<project>/workers/<n>.lock   held by one worker; empty while it runs or after it was killed,
+                                         "saved" after it has stopped by itself
+<state_dir>/<project>/workers/home       a random text: workers of two homes never have one name
+
+A worker that starts takes the place of one that was killed, if there is one, and with it its name: Kafka gives it the
+partitions of that one at once, instead of waiting for it to come back.
 """
 
 import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from headrace.config import Settings
 from headrace.errors import RejectedError
 
-__all__ = ["hold", "lock_path", "mark_saved", "stopped_worker"]
+__all__ = ["WorkerPlace", "lock_path", "stopped_worker", "take_place"]
 
 _SAVED = b"saved\n"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlace:
+    """A worker's place among those of its home."""
+
+    name: str
+    """No other that lives has it."""
+    handles: tuple[int, int]
+
+    def mark_saved(self) -> None:
+        """Everything the worker knows is durable, and it does nothing more."""
+        _mark_saved(self.handles[1])
+
+    def give_up(self) -> None:
+        """Let others have it."""
+        for handle in self.handles:
+            os.close(handle)
+
+
 def lock_path(settings: Settings, project: str) -> Path:
-    """The lock's file."""
+    """The file that all workers hold."""
     return settings.state_dir / project / "stream.lock"
 
 
-def hold(path: Path) -> int:
-    """Keep a second worker from writing the same files; gives what :func:`os.close` gives up.
+def take_place(settings: Settings, project: str) -> WorkerPlace:
+    """Be one of the workers of this home.
 
     Raises:
-        RejectedError: one is running.
+        RejectedError: somebody changes their files just now.
     """
-    handle = _locked(path, hint="stop it first, or give this one a home of its own")
-    os.ftruncate(handle, 0)
-    return handle
-
-
-def mark_saved(handle: int) -> None:
-    """Everything the worker knows is durable, and it does nothing more."""
-    os.pwrite(handle, _SAVED, 0)
-    os.fsync(handle)
+    path = lock_path(settings, project)
+    handle = _locked(path, fcntl.LOCK_SH)
+    if handle is None:
+        raise RejectedError(
+            f"the files of {path.parent} are being changed", hint="`headrace erase` runs; start again when it is done"
+        )
+    folder = _places(path)
+    folder.mkdir(exist_ok=True)
+    home = _home(folder / "home")
+    known = sorted(folder.glob("*.lock"), key=lambda file: int(file.stem))
+    killed = [int(file.stem) for file in known if file.read_bytes() != _SAVED]
+    for number in chain(killed, count()):
+        own = _locked(folder / f"{number}.lock", fcntl.LOCK_EX)
+        if own is not None:
+            os.ftruncate(own, 0)
+            return WorkerPlace(name=f"headrace.{project}.{home}.{number}", handles=(handle, own))
+    raise AssertionError("there is always one number more")
 
 
 @contextlib.contextmanager
@@ -45,30 +79,59 @@ def stopped_worker(settings: Settings, project: str) -> Iterator[None]:
     """Keep workers away while their files are changed.
 
     Raises:
-        RejectedError: one runs, or the last one was killed, so that state, stores and logs are not of one moment.
+        RejectedError: one runs, or one was killed and nobody took its place, so that state, stores and logs are not of
+            one moment.
     """
     path = lock_path(settings, project)
-    new = not path.exists()
-    handle = _locked(path, hint="stop `headrace run stream` (Ctrl-C or SIGTERM) and run the command again")
+    handle = _locked(path, fcntl.LOCK_EX)
+    if handle is None:
+        raise RejectedError(
+            f"another stream worker already holds {path}",
+            hint="stop `headrace run stream` (Ctrl-C or SIGTERM) and run the command again",
+        )
     try:
-        if new:
-            mark_saved(handle)
-        elif os.pread(handle, len(_SAVED), 0) != _SAVED:
-            raise RejectedError(
-                f"the last stream worker of {path.parent} was killed before it had saved",
-                hint="start `headrace run stream`, stop it with Ctrl-C or SIGTERM, and run the command again",
-            )
+        for place in sorted(_places(path).glob("*.lock")):
+            if place.read_bytes() != _SAVED:
+                raise RejectedError(
+                    f"the last stream worker of {path.parent} was killed before it had saved ({place.name})",
+                    hint="start `headrace run stream`, stop it with Ctrl-C or SIGTERM, and run the command again",
+                )
         yield
     finally:
         os.close(handle)
 
 
-def _locked(path: Path, *, hint: str) -> int:
+def _places(lock: Path) -> Path:
+    return lock.parent / "workers"
+
+
+def _mark_saved(handle: int) -> None:
+    os.pwrite(handle, _SAVED, 0)
+    os.fsync(handle)
+
+
+def _home(path: Path) -> str:
+    """The text in the file, made by whoever comes first."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        text = os.pread(handle, 64, 0).decode()
+        if not text:
+            text = secrets.token_hex(4)
+            os.pwrite(handle, text.encode(), 0)
+            os.fsync(handle)
+        return text
+    finally:
+        os.close(handle)
+
+
+def _locked(path: Path, kind: int) -> int | None:
+    """A handle that holds the lock; None when somebody else does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
         os.close(handle)
-        raise RejectedError(f"another stream worker already holds {path}", hint=hint) from error
+        return None
     return handle

@@ -5,11 +5,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import prometheus_client  # noqa: F401  # before Feast, whose import turns every later counter into one file per process
 import pytest
 
 from headrace.config import Settings
 from headrace.local.stack import EmbeddedStack
+
+# A time limit for an example would make a law depend on what else the machine does.
+hypothesis.settings.register_profile("headrace", deadline=None)
+hypothesis.settings.load_profile("headrace")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

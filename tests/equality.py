@@ -15,15 +15,16 @@ import numpy as np
 
 import headrace as hr
 from feature_store.compute import EventColumns, features_at
-from feature_store.online_decoder import PRESENT, RowDecoder
+from feature_store.online_decoder import RowDecoder
 from feature_store.online_encoder import RowEncoder
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.row_values import Value
+from feature_store.view_rows import PRESENT
 from feature_store.view_state import ViewState
 from headrace import EventStream, FeatureView, Float64, Int64, String
 from tests.oracle import OracleEvent, row_values
-from tests.property.test_online_encoder import parse_command
 from tests.property.view_cases import AGGREGATIONS, columns
+from tests.stored_rows import stored_rows
 
 __all__ = ["Report", "compare_engines"]
 
@@ -166,11 +167,7 @@ def _live(
         assert drained.log is not None
         for row, key in enumerate(drained.log.keys.tolist()):
             log.setdefault(key, {})[int(drained.log.valid_from_us[row])] = _cells(drained.log.values[row])
-        for chunk in encoder.chunks(drained.latest, b"", [], version=done, watermark_us=state.watermark_us):
-            words = parse_command(bytes(chunk.data))
-            width = len(encoder.fields)
-            fields = words[1 + chunk.rows + 1 + width :]
-            redis.update({key: fields[(row + 1) * width - 1] for row, key in enumerate(drained.latest.keys.tolist())})
+        redis.update(stored_rows(encoder, drained.latest, version=done, watermark_us=state.watermark_us))
         if rng.random() < 0.3:
             state = ViewState.restore(plan, state.snapshot())
     return redis, log, state.watermark_us

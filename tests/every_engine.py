@@ -23,16 +23,16 @@ import pyarrow as pa
 from feature_store.compute import Mode, compute_file, features_at
 from feature_store.event_columns import EventColumns, event_columns
 from feature_store.offline_tables import ARRIVAL
-from feature_store.online_decoder import EXPIRED, NOT_FOUND, PRESENT, RowDecoder, ViewRow
+from feature_store.online_decoder import RowDecoder
 from feature_store.online_encoder import RowEncoder
-from feature_store.online_layout import entity_key
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.row_values import Value, value_lists
+from feature_store.view_rows import EXPIRED, NOT_FOUND, PRESENT, ViewRow
 from feature_store.view_state import ViewState
 from headrace import FeatureView, Float64, Int64, Project, String
 from headrace.spec.streams import EventStream
 from tests.oracle import OracleEvent, row_values
-from tests.property.test_online_encoder import parse_command
+from tests.stored_rows import stored_rows
 
 __all__ = ["Answer", "Event", "ask"]
 
@@ -138,7 +138,6 @@ def _of_live_state(
 ) -> tuple[ViewRow, list[Value] | None, list[Value] | None]:
     """The row read at ``q``, the values stored if they hold then, the values logged if there are any."""
     state, encoder, decoder = ViewState(plan), RowEncoder(plan, "cases"), RowDecoder(plan)
-    name = entity_key(plan.view.entity, key, "cases")
     row: bytes | None = None
     log: dict[int, list[Value]] = {}
     for step, arrived in enumerate([*([event] for event in seen), []]):
@@ -146,12 +145,7 @@ def _of_live_state(
         state.apply(columns.keys, columns.times_us, columns.ids, columns.inputs)
         state.advance(arrived[0].t if arrived else q)
         drained = state.drain(log=True)
-        for chunk in encoder.chunks(drained.latest, b"", [], version=step, watermark_us=state.watermark_us):
-            words = parse_command(bytes(chunk.data))
-            keys, width = words[1 : 1 + chunk.rows], len(encoder.fields)
-            fields = words[1 + chunk.rows + 1 + width :]
-            if name in keys:
-                row = fields[(keys.index(name) + 1) * width - 1]
+        row = stored_rows(encoder, drained.latest, version=step, watermark_us=state.watermark_us).get(key, row)
         assert drained.log is not None
         mine = [i for i, of in enumerate(drained.log.keys.tolist()) if of == key]
         values = value_lists(plan, drained.log.values[mine])

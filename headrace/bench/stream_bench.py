@@ -1,8 +1,10 @@
-"""Kafka JSON to exact features in Redis: one process on one core, beside a Faust agent doing the same work.
+"""Kafka to exact features in Redis: one process on one core, beside a Faust agent doing the same work.
 
-Both read the very same messages (about 107 bytes each) of topics that are already full, keep count and mean amount of
-customers and of terminals over 1, 7 and 30 days, and write Feast's rows: twelve values. Servers have the other core.
+Both read the very same messages (JSON of about 107 bytes each) of topics that are already full, keep count and mean
+amount of customers and of terminals over 1, 7 and 30 days, and write Feast's rows: twelve values. Servers have the
+other core.
 The fraud example is measured too: its terminals join labels, which arrive a week later as messages of their own.
+The events may be written as Avro, or as Arrow batches of an hour, about 90 events each; the agent's stay JSON.
 """
 
 import json
@@ -23,15 +25,16 @@ from headrace.local.stack import EmbeddedStack
 from headrace.spec.project import Project, load_project
 from streams.publisher import Publisher
 
-__all__ = ["StreamResult", "run_stream_bench"]
+__all__ = ["FORMATS", "StreamResult", "bench_project", "run_stream_bench"]
 
 DEFINITIONS = """
-from headrace import EventStream, FeatureView, Float64, Int64, count, mean
+from headrace import ArrowBatches, Avro, EventStream, FeatureView, Float64, Int64, Json, count, mean
 
 DAYS = ("1d", "7d", "30d")
 transactions = EventStream(
     "{stream}", key="customer_id", time="tx_datetime", id="transaction_id",
     schema={{"customer_id": Int64, "terminal_id": Int64, "tx_amount": Float64(resolution=1e-6)}}, lateness="6h",
+    format={form},
 )
 features = [count().over(*DAYS), mean("tx_amount").over(*DAYS)]
 customers = FeatureView(
@@ -41,6 +44,11 @@ terminals = FeatureView(
     "terminal_activity", entity="terminal_id", source=transactions, closed="right", features=features
 )
 """
+
+FORMATS = {"json": "Json()", "avro": "Avro()", "arrow": "ArrowBatches()"}
+"""Name -> how the events are declared."""
+ARROW_SPAN_US = 3_600_000_000
+"""Event time of one Arrow message, over all partitions."""
 
 WARM_DAYS, MEASURED_DAYS = 45, 135
 """Windows and delays of the views reach back 37 days; after 45 they are full and every event also lets old ones go."""
@@ -80,13 +88,16 @@ class StreamResult:
     machine: str
 
 
-def run_stream_bench(example_path: Path, *, everything: bool, say: Callable[[str], None]) -> StreamResult:
+def run_stream_bench(
+    example_path: Path, *, everything: bool, say: Callable[[str], None], form: str = "json"
+) -> StreamResult:
     """Measure both sides on servers of their own.
 
     Args:
         example_path: the fraud example.
         everything: also measure with the offline feature log, and the fraud example.
         say: told what is going on.
+        form: how the events are written, one of FORMATS; the fraud example's are JSON.
     """
     servers, measured = split_cores()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
@@ -96,13 +107,19 @@ def run_stream_bench(example_path: Path, *, everything: bool, say: Callable[[str
         try:
             pin([service.pid for service in stack.status().services if service.pid], servers)
             table = generate(World(customers=5_000, terminals=10_000, days=WARM_DAYS + MEASURED_DAYS))
-            project = _bench_project(Path(folder) / "bench_online")
+            project = bench_project(Path(folder) / "bench_online", form)
             sides = {"online": _headrace_side(settings, project, table, measured, log=False, say=say)}
             if everything:
-                copy = _bench_project(Path(folder) / "bench_logged")
+                copy = bench_project(Path(folder) / "bench_logged", form)
                 sides["logged"] = _headrace_side(settings, copy, table, measured, log=True, say=say)
                 example = _example(example_path, Path(folder) / "bench_labels")
                 sides["labelled"] = _headrace_side(settings, example, table, measured, log=False, say=say)
+            if form != "json":
+                project = bench_project(Path(folder) / "bench_peer", "json")
+                few = Publisher(
+                    settings, project, project.only_stream(), table.slice(0, PEER_WARM + PEER_MEASURED), None
+                )
+                few.publish_until(few.span_us[1] + 1, flush=False)
             peer = _faust_side(settings, project, measured, say=say)
         finally:
             stack.down()
@@ -121,7 +138,8 @@ def _headrace_side(
     settings: Settings, project: Project, table: Any, cores: set[int], *, log: bool, say: Callable[[str], None]
 ) -> tuple[Rate, float]:
     stream = project.only_stream()
-    publisher = Publisher(settings, project, stream, table, project.labels_of(stream))
+    labels = project.labels_of(stream)
+    publisher = Publisher(settings, project, stream, table, labels, batch_span_us=ARROW_SPAN_US)
     start_us, end_us = publisher.span_us[0], publisher.span_us[1] + 1
     warm_us = start_us + WARM_DAYS * DAY_US
     task = {
@@ -175,9 +193,9 @@ def _faust_side(
     return Rate(events=PEER_MEASURED, **json.loads(lines[-1])), busy
 
 
-def _bench_project(folder: Path) -> Project:
+def bench_project(folder: Path, form: str) -> Project:
     """The benchmark's definitions, with a topic of its own."""
-    return _write(folder, DEFINITIONS.format(stream=f"{folder.name}-tx"))
+    return _write(folder, DEFINITIONS.format(stream=f"{folder.name}-tx", form=FORMATS[form]))
 
 
 def _example(path: Path, folder: Path) -> Project:

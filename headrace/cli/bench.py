@@ -1,6 +1,7 @@
 """``headrace bench NAME``: measure a part beside its peer in the same run."""
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -12,13 +13,29 @@ if TYPE_CHECKING:
     from headrace.bench.stream_bench import Rate, StreamResult
 
 BENCHES = {
-    "stream": "Kafka JSON to exact features in Redis, one process on one core, beside a Faust agent",
+    "stream": "Kafka to exact features in Redis, one process on one core, beside a Faust agent",
     "backfill": "every feature of a file of events, beside polars",
-    "dataset": "a training set from raw events, beside DuckDB",
+    "dataset": "a training set from stored features, beside Feast and DuckDB; with --from-events from raw events",
     "lookup": "rows looked up online, beside Feast",
+    "http": "rows looked up over HTTP, one worker, beside Feast's own server",
+    "latency": "age of an event when its features can be read, at 10,000 events a second, beside the broker alone",
     "write": "rows written online, beside Feast",
 }
 """Name -> what it measures."""
+
+_STREAM_GOALS = {"json": 1_000_000, "avro": 800_000, "arrow": 2_000_000}
+"""Format -> events/s of one core."""
+
+_FUNCTIONS = {
+    "backfill": ("file_bench", "run_backfill"),
+    "dataset": ("table_bench", "run_tables"),
+    "dataset --from-events": ("file_bench", "run_dataset"),
+    "lookup": ("online_bench", "run_lookup"),
+    "http": ("http_bench", "run_http"),
+    "latency": ("latency_bench", "run_latency"),
+    "write": ("online_bench", "run_write"),
+}
+"""Name -> module of headrace.bench and its function; imported when asked for, as some take seconds."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"benchmarks:\n{names}\n\nServers are started for the run and stopped after it."
     parser.add_argument("name", metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--project", default="examples/fraud", type=Path, help="project folder (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=_STREAM_GOALS, default="json", help="stream: how events are written (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--from-events", action="store_true", help="dataset: compute the features, stored ones are not read"
+    )
     parser.add_argument(
         "--json",
         action="store_true",
@@ -37,31 +60,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.name not in BENCHES:
         raise ConfigError(f"benchmark {args.name!r} is unknown", hint=f"use one of {', '.join(BENCHES)}")
+    if args.format != "json" and args.name != "stream":
+        raise ConfigError(f"--format says nothing to {args.name}", hint="use it with stream")
+    if args.from_events and args.name != "dataset":
+        raise ConfigError(f"--from-events says nothing to {args.name}", hint="use it with dataset")
     if args.name != "stream":
-        return _measure(args.name, as_lines=args.json)
+        return _measure(args.name + (" --from-events" if args.from_events else ""), as_lines=args.json)
     if not (args.project / "fraud.py").is_file():
         raise ConfigError(f"project {args.project} is not the fraud example", hint="run it in the checkout")
     from headrace.bench.stream_bench import run_stream_bench
 
-    result = run_stream_bench(args.project, everything=not args.json, say=_say)
+    result = run_stream_bench(args.project, everything=not args.json, say=_say, form=args.format)
     if args.json:
-        print(json.dumps(_as_json(result)))
+        print(json.dumps(_as_json(result, args.format)))
     else:
         _print_table(result)
     return 0
 
 
 def _measure(name: str, *, as_lines: bool) -> int:
-    from headrace.bench import file_bench, online_bench
     from headrace.bench.row import as_json, print_rows
 
-    benches = {
-        "backfill": file_bench.run_backfill,
-        "dataset": file_bench.run_dataset,
-        "lookup": online_bench.run_lookup,
-        "write": online_bench.run_write,
-    }
-    rows, machine = benches[name](_say)
+    module, function = _FUNCTIONS[name]
+    rows, machine = getattr(importlib.import_module(f"headrace.bench.{module}"), function)(_say)
     if as_lines:
         for row in rows:
             print(json.dumps(as_json(row, machine)))
@@ -74,14 +95,16 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _as_json(result: "StreamResult") -> dict[str, object]:
+def _as_json(result: "StreamResult", form: str) -> dict[str, object]:
     return {
-        "name": "stream",
+        "name": "stream" if form == "json" else f"stream --format {form}",
+        "goal": _STREAM_GOALS[form],
         "value": round(result.online.per_second),
         "unit": "events/s/core",
         "peer": "faust",
         "peer_value": round(result.peer.per_second),
         "ratio": round(result.online.per_second / result.peer.per_second, 1),
+        "cpu_us_per_event": round(result.online.cpu_us, 2),
         "machine": result.machine,
     }
 

@@ -5,11 +5,12 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from headrace.cli.feature_out_of_core import memory_bytes
 from headrace.cli.teller import Teller
 from headrace.clock import SystemClock, format_us, parse_us
 from headrace.config import load_settings
 from headrace.errors import ConfigError
-from headrace.spec.project import Project, load_project
+from headrace.spec.project import load_project
 
 if TYPE_CHECKING:
     from headrace.contracts.artifacts import DatasetManifest
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="as_served",
         help="as_served: only what had arrived at each event; corrected: late events too (default: %(default)s)",
     )
+    build.add_argument("--memory", metavar="SIZE", help="hold about so much of the log at once (500MB, 4GB)")
     show = actions.add_parser("show", help="print the manifest of a training set")
     verify = actions.add_parser("verify", help="check the rows of a training set against its digest")
     verify.add_argument("--project", help="also compute it again from the offline log with this project's definitions")
@@ -45,18 +47,6 @@ def run(args: argparse.Namespace) -> int:
     manifest = actions[args.action](args)
     _print(manifest, as_json=args.json)
     return 0
-
-
-def only_model(project: Project, name: str | None) -> str:
-    """The model meant: the one named, or the project's only one.
-
-    Raises:
-        ConfigError: there is no such model, or several to choose from.
-    """
-    if name is None and len(project.models) != 1:
-        names = [model.name for model in project.models]
-        raise ConfigError(f"project {project.name!r} has models {names}", hint="say which one with --model")
-    return project.models[0].name if name is None else project.model(name).name
 
 
 def instant(text: str, option: str) -> int:
@@ -75,7 +65,7 @@ def _build(args: argparse.Namespace) -> "DatasetManifest":
     from feature_store.dataset import build_dataset
 
     project = load_project(args.project)
-    model = project.model(only_model(project, args.model))
+    model = project.only_model(args.model)
     with Teller() as tell:
         return build_dataset(
             load_settings(),
@@ -85,6 +75,7 @@ def _build(args: argparse.Namespace) -> "DatasetManifest":
             end_us=instant(args.end, "--until"),
             as_of_us=instant(args.as_of, "--as-of") if args.as_of else SystemClock().now_us(),
             mode=args.mode,
+            memory_bytes=memory_bytes(args.memory) if args.memory else None,
             tell=lambda sentence: tell("dataset", sentence),
         )
 

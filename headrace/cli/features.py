@@ -1,20 +1,25 @@
-"""``headrace features``: list and show what is declared, compute a file, look values up online."""
+"""``headrace features``: list, show and plan what is declared, compute a file, look values up online."""
 
 import argparse
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headrace.cli.feature_changes import show_plan
+from headrace.cli.feature_out_of_core import add_out_of_core, compute_out_of_core
 from headrace.cli.feature_pictures import show_features
+from headrace.cli.feature_retire import retire
 from headrace.clock import format_us, parse_us
 from headrace.config import load_settings
 from headrace.errors import ConfigError, HeadraceError
 from headrace.spec.durations import format_duration
 from headrace.spec.features import Feature, FeatureView
 from headrace.spec.project import Project, load_project
+from headrace.spec.streams import EventStream
 from headrace.spec.types import String
 
 
@@ -29,19 +34,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--labels", type=Path, metavar="L.parquet", help="event ids and outcomes, unless the events carry them"
     )
     compute.add_argument("--out", required=True, type=Path, metavar="F.parquet", help="appears when it is complete")
+    add_out_of_core(compute)
     compute.add_argument("--stream", help="which event stream the file holds, when the project has several")
     lookup = actions.add_parser("lookup", help="read the values of entities from the online store")
     lookup.add_argument("entities", nargs="+", metavar="ENTITY=KEY", help="such as customer_id=42")
     lookup.add_argument("--view", action="append", default=[], help="may be repeated; else all views of the entities")
     lookup.add_argument("--at", help="instant to evaluate at, ISO 8601 with its zone; else the values as stored")
-    for action in (listing, show, compute, lookup):
+    planning = actions.add_parser("plan", help="say what the definitions of today would change, and what it costs")
+    retiring = actions.add_parser("retire", help="remove what is stored of a view that is no longer defined")
+    retiring.add_argument("view", metavar="VIEW")
+    retiring.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
+    for action in (listing, show, compute, lookup, planning, retiring):
         action.add_argument("--project", default="examples/fraud", help="project folder (default: %(default)s)")
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     project = load_project(args.project)
-    actions = {"list": _list, "show": show_features, "compute": _compute, "lookup": _lookup}
+    actions = {
+        "list": _list,
+        "show": show_features,
+        "compute": _compute,
+        "lookup": _lookup,
+        "plan": show_plan,
+        "retire": retire,
+    }
     return actions[args.action](project, args)
 
 
@@ -85,21 +102,43 @@ def _describe(feature: Feature, view: FeatureView) -> str:
 
 
 def _compute(project: Project, args: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    stream = project.stream(args.stream) if args.stream else project.only_stream()
+
+    def tell_view(view: str, rows: int, seconds: float) -> None:
+        _tell(f"{view}: {rows:,} rows in {seconds:.2f} s, {rows / max(seconds, 1e-9):,.0f} per second")
+
+    compute = compute_out_of_core if args.memory else _compute_in_memory
+    rows, columns, computed_s = compute(project, stream, args, tell_view)
+    outcome = {
+        "rows": rows,
+        "features": columns - 1,
+        "compute_s": round(computed_s, 3),
+        "rows_per_s": round(rows / max(computed_s, 1e-9)),
+        "total_s": round(time.perf_counter() - started, 3),
+        "out": str(args.out),
+    }
+    if args.json:
+        print(json.dumps(outcome))
+    else:
+        _tell("{rows:,} rows x {features} features in {compute_s} s -> {out}".format(**outcome))
+    return 0
+
+
+def _compute_in_memory(
+    project: Project, stream: EventStream, args: argparse.Namespace, tell: Callable[[str, int, float], None]
+) -> tuple[int, int, float]:
+    """Rows, columns and seconds of the computation alone."""
     import pyarrow.parquet as pq
 
     from feature_store.compute import compute_file
 
     started = time.perf_counter()
-    stream = project.stream(args.stream) if args.stream else project.only_stream()
     events = _read(args.events)
     labels = _read(args.labels) if args.labels else None
     _tell(f"{events.num_rows:,} events read in {time.perf_counter() - started:.2f} s")
-
-    def tell_view(view: str, rows: int, seconds: float) -> None:
-        _tell(f"{view}: {rows:,} rows in {seconds:.2f} s, {rows / max(seconds, 1e-9):,.0f} per second")
-
     began = time.perf_counter()
-    table = compute_file(project, stream, events, labels, progress=tell_view)
+    table = compute_file(project, stream, events, labels, progress=tell)
     computed_s = time.perf_counter() - began
     args.out.parent.mkdir(parents=True, exist_ok=True)
     half = args.out.with_name(f"{args.out.name}.{os.getpid()}.part")
@@ -111,19 +150,7 @@ def _compute(project: Project, args: argparse.Namespace) -> int:
         raise HeadraceError(
             f"{args.out} cannot be written: {error}", hint="free space or name another --out"
         ) from error
-    outcome = {
-        "rows": table.num_rows,
-        "features": table.num_columns - 1,
-        "compute_s": round(computed_s, 3),
-        "rows_per_s": round(table.num_rows / max(computed_s, 1e-9)),
-        "total_s": round(time.perf_counter() - started, 3),
-        "out": str(args.out),
-    }
-    if args.json:
-        print(json.dumps(outcome))
-    else:
-        _tell("{rows:,} rows x {features} features in {compute_s} s -> {out}".format(**outcome))
-    return 0
+    return table.num_rows, table.num_columns, computed_s
 
 
 def _read(path: Path) -> Any:

@@ -17,13 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send the request; the controller starts it when nothing is in flight and no data incident is open."""
-    from headrace.cli.dataset import only_model
     from headrace.cli.event_time import event_time_us
     from headrace.contracts.control import ControllerStart, OperatorCommand, controller_id
     from headrace.temporal_client import ask, send_command, workflow_url
 
     settings, project = load_settings(), load_project(args.project)
-    model = only_model(project, args.model)
+    model = project.only_model(args.model).name
     command = OperatorCommand(action="retrain", by=args.by, reason=args.reason, at_us=event_time_us(settings, project))
 
     start = ControllerStart(project=str(project.path), model=model)

@@ -48,11 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen action."""
-    from headrace.cli.dataset import only_model
     from headrace.rollout_store import RolloutStore
 
     settings, project = load_settings(), load_project(args.project)
-    model = only_model(project, args.model)
+    model = project.only_model(args.model).name
     store = RolloutStore(settings.redis.url)
     if args.action == "status":
         return _status(settings, store, model, as_json=args.json)

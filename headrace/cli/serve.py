@@ -11,7 +11,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "endpoints: POST /get-online-features (Feast's payload), POST /predict/MODEL, GET /models, /health, /ready, "
-        "/metrics\nPrints its address on stdout when it answers. SIGTERM finishes open requests first."
+        "/metrics, /openapi.json\nPrints its address on stdout when it answers. SIGTERM finishes open requests first."
     )
     parser.add_argument("--project", default="examples/fraud", help="project folder (default: %(default)s)")
     parser.add_argument("--host", help="interface to listen on (default: serve.host)")

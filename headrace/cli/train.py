@@ -6,7 +6,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from headrace.cli.dataset import only_model
 from headrace.config import load_settings
 from headrace.spec.project import fingerprint, load_project
 
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load_settings()
     project = load_project(args.project)
-    model = project.model(only_model(project, args.model))
+    model = project.only_model(args.model)
     dataset = folder_of(settings.datasets_dir, args.dataset)
     manifest = read_manifest(dataset / MANIFEST_FILE, DatasetManifest)
     if manifest.model != model.name or manifest.features != model.feature_names:

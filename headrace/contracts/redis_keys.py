@@ -1,17 +1,21 @@
 """Every Redis key headrace uses beside Feast's rows."""
 
 __all__ = [
-    "HEADRACE_FIELD_PREFIX",
+    "ROW_FIELD_PREFIX",
+    "STATE_FIELD_PREFIX",
     "evidence_key",
     "model_key",
     "progress_key",
+    "reach_key",
     "rollout_key",
     "rows_key",
     "sources_key",
 ]
 
-HEADRACE_FIELD_PREFIX = b"_hr:"
-"""Hash field ``_hr:<view>`` beside Feast's fields: our row header and the partial state."""
+ROW_FIELD_PREFIX = b"_hr:"
+"""Hash field ``_hr:<view>`` beside Feast's fields: header and values of a row."""
+STATE_FIELD_PREFIX = b"_hs:"
+"""Hash field ``_hs:<view>``: what it takes to move that row in time."""
 
 
 def progress_key(project: str) -> str:
@@ -19,9 +23,14 @@ def progress_key(project: str) -> str:
     return f"headrace:progress:{project}"
 
 
+def reach_key(project: str) -> str:
+    """Hash: field ``<topic>:<partition>`` -> JSON of streams.reach.Reach; stream workers keep in step by it."""
+    return f"headrace:reach:{project}"
+
+
 def rows_key(project: str) -> str:
-    """String: run id of the server that holds every row the stream has written; written by streams."""
-    return f"headrace:rows:{project}"
+    """Hash: field ``<keyed topic>:<partition>`` -> run id of the server that holds its rows; by streams."""
+    return f"headrace:rows-of:{project}"
 
 
 def sources_key(project: str) -> str:

@@ -111,19 +111,13 @@ class IsNull(Condition):
 
 
 @dataclass(frozen=True, slots=True)
-class AllOf(Condition):
-    """Both."""
-
+class _Pair(Condition):
     left: Condition
     right: Condition
 
     @property
     def columns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.left.columns, *self.right.columns)))
-
-    @property
-    def slug(self) -> str:
-        return f"{self.left.slug}_and_{self.right.slug}"
 
     def check(self, schema: Mapping[str, FieldType], *, where: str) -> None:
         self.left.check(schema, where=where)
@@ -131,23 +125,21 @@ class AllOf(Condition):
 
 
 @dataclass(frozen=True, slots=True)
-class AnyOf(Condition):
-    """Either, or both."""
-
-    left: Condition
-    right: Condition
+class AllOf(_Pair):
+    """Both."""
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.left.columns, *self.right.columns)))
+    def slug(self) -> str:
+        return f"{self.left.slug}_and_{self.right.slug}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(_Pair):
+    """Either, or both."""
 
     @property
     def slug(self) -> str:
         return f"{self.left.slug}_or_{self.right.slug}"
-
-    def check(self, schema: Mapping[str, FieldType], *, where: str) -> None:
-        self.left.check(schema, where=where)
-        self.right.check(schema, where=where)
 
 
 @dataclass(frozen=True, slots=True)

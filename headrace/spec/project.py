@@ -43,6 +43,19 @@ class Project:
     def model(self, name: str) -> Model:
         return _one(self.models, name, "model")
 
+    def only_model(self, name: str | None = None) -> Model:
+        """The model meant: the one named, or the only one.
+
+        Raises:
+            ConfigError: there is none of this name, or none was named and there are several, or none.
+        """
+        if name is not None:
+            return self.model(name)
+        if len(self.models) != 1:
+            names = [model.name for model in self.models]
+            raise ConfigError(f"project {self.name!r} has models {names}", hint="say which one with --model")
+        return self.models[0]
+
     def only_stream(self) -> EventStream:
         """The event stream of a project that has just one.
 

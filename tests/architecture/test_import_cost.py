@@ -13,6 +13,8 @@ HEAVY = frozenset(
         "evidently",
         "faust",
         "feast",
+        "hiredis",
+        "httptools",
         "httpx",
         "jgo",
         "matplotlib",
@@ -32,6 +34,7 @@ HEAVY = frozenset(
         "temporalio",
         "torch",
         "uvicorn",
+        "uvloop",
     )
 )
 _MOST_MODULES = 300

@@ -39,6 +39,8 @@ OUTSIDE = frozenset(
         "fastapi",
         "faust",
         "feast",
+        "hiredis",
+        "httptools",
         "httpx",
         "mlflow",
         "mode",
@@ -50,6 +52,7 @@ OUTSIDE = frozenset(
         "temporalio",
         "urllib3",
         "uvicorn",
+        "uvloop",
         "valkey",
     )
 )

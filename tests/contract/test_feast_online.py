@@ -18,7 +18,14 @@ from feast.protos.feast.types.Value_pb2 import DoubleList, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_store.feast_registry import FeastRegistry, open_feast
-from feature_store.online_layout import encode_timestamp, encode_value, entity_key, feature_field, row_field
+from feature_store.online_layout import (
+    encode_timestamp,
+    encode_value,
+    entity_key,
+    feature_field,
+    row_field,
+    state_field,
+)
 from feature_store.plan import compile_view
 from feature_store.redis_online import OnlineWriter
 from headrace import (
@@ -132,7 +139,7 @@ def _answers(feast: FeatureStore, features: Any, rows: list[dict[str, Any]]) -> 
 def test_a_row_of_ours_is_a_row_of_feasts(
     feast: FeatureStore, writer: OnlineWriter, stack: Settings, project: Project
 ) -> None:
-    """Field by field the hash Feast itself writes, and one field more."""
+    """Field by field the hash Feast itself writes, and two fields more."""
     plan = compile_view(SPEND)
     writer.write(plan, feature_rows(plan, [1], [[3, 2.5]], valid_from_us=INSTANT_US), version=1, watermark_us=0)
     moment = datetime.fromtimestamp(INSTANT_US // 1_000_000, UTC).replace(microsecond=INSTANT_US % 1_000_000)
@@ -142,6 +149,7 @@ def test_a_row_of_ours_is_a_row_of_feasts(
     server = redis.Redis.from_url(stack.redis.url)
     ours = server.hgetall(entity_key("card", 1, project.name))
     assert ours.pop(row_field("spend"))
+    assert ours.pop(state_field("spend")) == b"", "a row made by hand, without events"
     assert ours == server.hgetall(entity_key("card", 2, project.name))
 
 

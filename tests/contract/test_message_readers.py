@@ -31,7 +31,7 @@ class Opened:
         self.consumer.close()
 
     def assign(self, topic: str, starts: Mapping[int, int]) -> None:
-        self.reader.assign({(topic, number): first for number, first in starts.items()})
+        self.reader.add({(topic, number): first for number, first in starts.items()})
 
     def read_to_ends(self, partitions: int, *, at_most: int | None = None) -> list[MessageRun]:
         """Everything up to the end of each partition."""

@@ -249,8 +249,9 @@ class Process:
         stream, labels = project.streams[0], project.labels[0]
         kind = "events" if time else "labels"
         folder = log_folder(settings.offline_dir, project.name, kind, topic)
-        return SourceTask(
+        task = SourceTask(
             topic=topic,
+            partitions=PARTITIONS,
             decoder=decoder,
             time=time,
             lateness_us=stream.lateness_us if time else 2**61,
@@ -259,8 +260,9 @@ class Process:
             buffer=SegmentBuffer(folder, event_schema(stream) if time else label_schema(labels)),
             sender=self.sender,  # type: ignore[arg-type] # it has what a task asks for
             dead_letters=DeadLetters(self.letters),  # type: ignore[arg-type] # as above
-            starts=[replace(commit, dead=dict(commit.dead)) for commit in self._broker.commits[topic]],
         )
+        task.open([replace(commit, dead=dict(commit.dead)) for commit in self._broker.commits[topic]])
+        return task
 
     def _open(self, view: Any, number: int) -> None:
         plan, settings, project = roomy(compile_view(view)), self._settings, self._project
@@ -321,7 +323,7 @@ class Process:
                 stored[commit.partition] = replace(commit, dead=dict(commit.dead))
             self._broker.commits[task.topic] = list(stored.values())
             self._mortality.survive()
-            task.committed()
+            task.committed(commits)
 
     def _apply(self) -> None:
         places = [place for place, at in self._views_at.items() if len(self._broker.log(place)) > at]

@@ -1,5 +1,6 @@
 """A served project on the session's stack: artifacts, events applied as the stream applies them, a real HTTP server."""
 
+import asyncio
 import http.client
 import json
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uvicorn
+import uvloop
 
 from feature_store.plan import compile_view, to_steps
 from feature_store.redis_online import OnlineWriter, connect
@@ -24,9 +25,9 @@ from headrace.contracts.topics import DEPLOYMENTS, PREDICTIONS
 from headrace.kafka_clients import end_offsets, read_topic
 from headrace.rollout_store import RolloutStore
 from headrace.spec.project import Project
-from serving.app import build_app
+from serving.app import App
 from serving.parts import assemble
-from serving.server import bind
+from serving.server import answer_requests, bind
 from tests.unit.serving.artifacts import write_version
 from tests.unit.serving.cards import NOON_US, cards_project, record
 
@@ -109,22 +110,20 @@ class House:
         listener = bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
         parts = assemble(settings or self.settings, self.project, name=f"127.0.0.1:{port}", source="http")
-        server = uvicorn.Server(uvicorn.Config(build_app(parts), log_config=None, access_log=False))
-        started = threading.Event()
-        thread = threading.Thread(target=lambda: server.run(sockets=[listener]), daemon=True)
-        original = server.startup
+        started, stopping = threading.Event(), asyncio.Event()
+        loop = uvloop.new_event_loop()
 
-        async def startup(sockets: Any = None) -> None:
-            await original(sockets)
-            started.set()
+        def run() -> None:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(answer_requests(App(parts), listener, ready=started.set, stop=stopping))
 
-        server.startup = startup  # type: ignore[method-assign]  # the server has no other sign of being ready
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         assert started.wait(30)
         try:
             yield Asker(port)
         finally:
-            server.should_exit = True
+            loop.call_soon_threadsafe(stopping.set)
             thread.join(30)
 
 
@@ -151,7 +150,7 @@ class Asker:
         if response.will_close:
             self.connection = None
         is_json = response.headers.get_content_type() == "application/json"
-        return response.status, json.loads(content) if is_json else content
+        return response.status, json.loads(content) if is_json and content else content
 
     def predict(self, model: str, event: dict[str, Any]) -> dict[str, Any]:
         """The answer to one event, which must not fail."""

@@ -28,9 +28,10 @@ from headrace.kafka_clients import end_offsets, ensure_topics
 from headrace.kafka_sender import Sender
 from headrace.local.stack import EmbeddedStack
 from headrace.spec.project import Project, load_project
+from streams.backfill_run import run_backfill
 from streams.progress import Progress, wait_applied
 from streams.worker import StreamWorker
-from streams.worker_lock import lock_path, stopped_worker
+from streams.worker_lock import stopped_worker, take_place
 from tests.eventually import eventually
 from tests.integration.test_stream_kill import comparable, different
 from tests.stream_world import (
@@ -285,7 +286,7 @@ def train(world: World) -> str:
 
 
 def assert_nothing_comes_back(world: World, never: World, ids: set[int]) -> None:
-    """Old messages again, new ones of the subject, and a new view that reads the keyed logs from their beginning."""
+    """Old messages again, new ones of the subject, and a new view computed from the beginning."""
     old_sales, old_labels = traffic(0, 1_400, START_US, 1)
     new_sales, new_labels = traffic(2_000, 200, START_US + 2_800 * MINUTE_US, 2)
     new_ids = {row["sale"] for _, row in new_sales if row["card"] == SUBJECT}
@@ -313,6 +314,10 @@ def assert_nothing_comes_back(world: World, never: World, ids: set[int]) -> None
     with (world.project.path / "shop.py").open("a") as file:
         file.write(ANOTHER_VIEW)
     later = World(world.settings, load_project(world.project.path), world.newest_us)
+    worker = StreamWorker(later.settings, later.project)
+    worker.stop()
+    worker.run()
+    assert run_backfill(later.settings, later.project, later.project.views[-1]).is_live
     later.run()
 
     assert traces(later, ids | new_ids) == []
@@ -410,7 +415,18 @@ def test_it_refuses_beside_a_worker_and_after_one_that_was_killed(
         pass
     assert "stop `headrace run stream`" in caught.value.hint
 
-    lock_path(stack, project).write_bytes(b"")
+    with stopped_worker(stack, project), pytest.raises(RejectedError, match="are being changed"):
+        take_place(stack, project)
+
+    place = take_place(stack, project)
+    place.give_up()
     with pytest.raises(RejectedError, match="was killed") as caught, stopped_worker(stack, project):
         pass
     assert "start `headrace run stream`" in caught.value.hint
+
+    again = take_place(stack, project)
+    assert again.name == place.name, "a worker that comes back has the name of the one that was killed"
+    again.mark_saved()
+    again.give_up()
+    with stopped_worker(stack, project):
+        pass

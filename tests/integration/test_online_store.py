@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from feature_store.lookup import NOT_FOUND, PRESENT, AsyncOnlineReader, LookupRequest, OnlineReader, ViewRow
-from feature_store.online_layout import entity_key
+from feature_store.online_layout import entity_key, state_field
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.redis_online import OnlineWriter
 from headrace import EventStream, FeatureView, Float64, Int64, Project, String, count, mean
 from headrace.config import Settings
-from headrace.errors import IntegrityError, UnavailableError
+from headrace.errors import IntegrityError, RejectedError, UnavailableError
 from tests.feature_rows import feature_rows
 
 PAY = EventStream(
@@ -95,6 +96,67 @@ def test_rows_come_back_by_name_with_their_freshness(store: Store) -> None:
     assert rows[2]["spend"].status == NOT_FOUND
 
 
+@pytest.mark.parametrize("at_us", [None, 40, 2 * 86_400_000_000])
+def test_columns_say_what_rows_say_one_by_one(store: Store, at_us: int | None) -> None:
+    shop, plan = compile_view(SHOP), store.spend
+    names, cards = [f"shop {number}" for number in range(150)], list(range(0, 300, 2))
+    events = [[(t, 1000 * card + t) for t in range(10, 10 + card % 7)] for card in cards]
+    values = [[float(len(of_card)), None if not of_card else 0.0] for of_card in events]
+    rows = feature_rows(plan, cards, values, events=events, valid_from_us=16)
+    store.writer.write(plan, rows, version=3, watermark_us=20)
+    store.writer.write(shop, feature_rows(shop, names, [[1, 2]] * 150, valid_from_us=30), version=4, watermark_us=31)
+    asked = {"card": list(range(300)), "shop": [f"shop {number // 3}" for number in range(300)]}
+
+    found = store.reader.read_columns((SPEND, SHOP), asked, at_us=at_us)
+
+    one_by_one = store.reader.read(
+        [
+            LookupRequest(views=(SPEND, SHOP), entities={"card": card, "shop": name}, at_us=at_us)
+            for card, name in zip(asked["card"], asked["shop"], strict=True)
+        ]
+    )
+    assert list(found) == ["spend", "shop_visits"]
+    for view, columns in found.items():
+        of_view = [row[view] for row in one_by_one]
+        assert columns.statuses == [row.status for row in of_view]
+        table = columns.table()
+        for name in columns.plan.feature_names:
+            assert table[name].to_pylist() == [row.values[name] for row in of_view]
+        for name in ("event_time_us", "valid_until_us", "version", "watermark_us"):
+            there = getattr(columns, name)[columns.is_found].tolist()
+            assert there == [getattr(row, name) for row in of_view if row.status != NOT_FOUND]
+
+
+def test_columns_of_an_instant_for_each_row(store: Store) -> None:
+    rows = feature_rows(store.spend, [1], [[1, 0.0]], events=[[(50, 7)]], valid_from_us=51)
+    store.writer.write(store.spend, rows, version=1, watermark_us=60)
+
+    found = store.reader.read_columns((SPEND,), {"card": [1, 1, 1]}, at_us=[49, 51, 51 + 86_400_000_000])["spend"]
+
+    assert found.statuses == [NOT_FOUND, PRESENT, PRESENT]
+    assert found.table()["count_1d"].to_pylist() == [None, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("entities", "named"),
+    [
+        ({}, "'card' is missing"),
+        ({"card": [1.5]}, "float64"),
+        ({"card": ["1"]}, "'card'"),
+        ({"card": [[1], [2]]}, "2 dimensions"),
+        ({"card": [1], "shop": ["a", "b"]}, "'shop': 2"),
+        ({"card": [1, 2], "shop": ["a", 2]}, "has key 2"),
+    ],
+)
+def test_columns_need_fitting_keys(store: Store, entities: dict[str, list[Any]], named: str) -> None:
+    with pytest.raises(RejectedError, match=named):
+        store.reader.read_columns((SPEND, SHOP) if "shop" in entities else (SPEND,), entities)
+
+
+def test_no_entities_are_no_rows(store: Store) -> None:
+    assert len(store.reader.read_columns((SPEND,), {"card": []})["spend"]) == 0
+
+
 def test_whatever_the_order_the_newest_version_stays(store: Store) -> None:
     orders = list(itertools.permutations([3, 5, 5, 9]))
     for key, order in enumerate(orders):
@@ -166,6 +228,17 @@ def test_a_connection_the_server_closed_is_opened_again(store: Store) -> None:
     reader.close()
 
 
+def test_a_row_that_lost_its_state_is_damage(store: Store) -> None:
+    store.put(1, n=1, version=1)
+    redis.Redis.from_url(store.url).hdel(entity_key("card", 1, store.project.name), state_field("spend"))
+
+    assert store.get(1).values["count_1d"] == 1, "who takes it as stored does not need it"
+    with pytest.raises(IntegrityError, match="lost its state"):
+        store.reader.read([LookupRequest(views=(SPEND,), entities={"card": 1}, at_us=5)])
+    with pytest.raises(IntegrityError, match="lost its state"):
+        store.reader.read_columns((SPEND,), {"card": [1]}, at_us=5)
+
+
 def test_many_lookups_at_once_on_one_loop_each_get_their_own(store: Store) -> None:
     plan = store.spend
     store.writer.write(
@@ -210,6 +283,9 @@ def test_a_foreign_key_is_damage_and_not_an_outage(store: Store) -> None:
         store.get(5)
     with pytest.raises(IntegrityError, match="no hash"):
         store.put(5, n=1, version=1)
+    with pytest.raises(IntegrityError, match="no hash"):
+        store.reader.read_columns((SPEND,), {"card": [4, 5, 6]})
+    assert store.reader.read_columns((SPEND,), {"card": [4]})["spend"].statuses == [NOT_FOUND]
     assert store.put(6, n=1, version=1) == 1, "the connection is still in step"
 
 

@@ -13,7 +13,6 @@ from feature_store.compute import compute_file
 from feature_store.event_log import read_events
 from headrace.config import Settings
 from headrace.demo.generator import World, generate
-from headrace.errors import RejectedError
 from headrace.spec.project import Project, load_project
 from streams.dead_letters import read_dead_letters
 from streams.idleness import IDLE_AFTER_S
@@ -81,11 +80,6 @@ def test_a_replay_with_pauses_is_exact_and_durable_day_by_day(
         wanted = [expected[name].cast(pa.float64()).to_numpy() for name in view.full_names]
         np.testing.assert_array_equal(values, np.stack(wanted, axis=1))
     assert not list(read_dead_letters(stack, stream.name))
-
-
-def test_a_second_worker_of_a_home_is_refused(stack: Settings, project: Project, stop: Callable[[], None]) -> None:
-    with pytest.raises(RejectedError, match="another stream worker"):
-        StreamWorker(stack, project)
 
 
 def test_a_value_expires_when_nothing_arrives_but_time(

@@ -63,7 +63,7 @@ def test_every_live_row_comes_back(
 ) -> None:
     settings, project, traffic, _ = shop
     client = redis.Redis.from_url(settings.redis.url)
-    eventually(lambda: client.get(rows_key(project.name)), what="the marker")
+    eventually(lambda: len(client.hgetall(rows_key(project.name))) == 8, what="the markers")
     before = rows(settings, project, traffic)
     assert all(values.any() for values in before.values())
 
@@ -75,17 +75,18 @@ def test_every_live_row_comes_back(
     assert not is_whole()
     eventually(is_whole, timeout_s=60, what="rows after the store was emptied")
 
-    marker = client.get(rows_key(project.name))
+    markers = client.hgetall(rows_key(project.name))
     pid = next(service.pid for service in servers.status().services if service.name == "valkey")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
 
-    def has_a_new_marker() -> bool:
+    def has_new_markers() -> bool:
         try:
-            return client.get(rows_key(project.name)) not in (None, marker)
+            now = client.hgetall(rows_key(project.name))
+            return len(now) == len(markers) and not set(now.values()) & set(markers.values())
         except redis.RedisError:
             return False
 
-    eventually(has_a_new_marker, timeout_s=60, what="rows written to the server that came back")
+    eventually(has_new_markers, timeout_s=60, what="rows written to the server that came back")
     eventually(is_whole, timeout_s=60, what="rows after the store was killed")
     client.close()

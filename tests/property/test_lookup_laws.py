@@ -4,17 +4,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store.online_decoder import NOT_FOUND, PRESENT, STALE, RowDecoder
+from feature_store.online_decoder import RowDecoder
 from feature_store.online_encoder import RowEncoder
-from feature_store.online_layout import entity_key
 from feature_store.own_event import OwnEvent
 from feature_store.plan import compile_view
 from feature_store.row_values import Value
+from feature_store.view_rows import NOT_FOUND, PRESENT, STALE
 from feature_store.view_state import ViewState
 from headrace import FeatureView
 from tests.oracle import OracleEvent, row_values
-from tests.property.test_online_encoder import parse_command
 from tests.property.view_cases import batches, columns, views
+from tests.stored_rows import stored_rows
 
 
 @settings(max_examples=120, deadline=None)
@@ -24,7 +24,7 @@ def test_a_read_equals_the_oracle_at_any_instant_with_or_without_an_own_event(da
     plan = compile_view(view)
     label = plan.inputs[plan.label_input].column if plan.label_input >= 0 else None
     state, encoder, decoder = ViewState(plan), RowEncoder(plan, "p"), RowDecoder(plan)
-    redis: dict[bytes, bytes] = {}
+    redis: dict[int | str, bytes] = {}
     events: dict[int, OracleEvent] = {}
     for version, batch in enumerate(data.draw(batches(text_keys=plan.has_text_keys, late_us=5))):
         floor = state.watermark_us - plan.lateness_us
@@ -39,12 +39,7 @@ def test_a_read_equals_the_oracle_at_any_instant_with_or_without_an_own_event(da
             state.label(np.array([i for i, _ in known], np.int64), np.array([v for _, v in known], np.int64))
         state.advance(batch.advance_us)
         rows = state.drain(log=False).latest
-        for chunk in encoder.chunks(rows, b"", [], version=version, watermark_us=state.watermark_us):
-            words = parse_command(bytes(chunk.data))
-            width = len(encoder.fields)
-            stored = words[1 + chunk.rows + 1 + width :]
-            for i, key in enumerate(words[1 : 1 + chunk.rows]):
-                redis[key] = stored[(i + 1) * width - 1]
+        redis.update(stored_rows(encoder, rows, version=version, watermark_us=state.watermark_us))
 
     name = data.draw(st.sampled_from(["k0", "k1", "k3"] if plan.has_text_keys else [0, 1, 3]))
     q = data.draw(st.integers(-20, 400))
@@ -62,7 +57,7 @@ def test_a_read_equals_the_oracle_at_any_instant_with_or_without_an_own_event(da
         fields = {"amount": None if amount is None else amount / 100, "size": size, "kind": event.values["kind"]}
         own = OwnEvent(id=event.id, time_us=event.t, fields=fields)
 
-    (row,) = decoder.decode([redis.get(entity_key(view.entity, name, "p"))], [q], [own])
+    (row,) = decoder.decode([redis.get(name)], [q], [own])
 
     if row.status == STALE:
         assert q < (row.watermark_us or 0) - plan.lateness_us

@@ -6,10 +6,12 @@ import struct
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from feature_store.kernels import shape_of
 from feature_store.online_encoder import CHUNK_BYTES, CHUNK_ROWS, RowEncoder
 from feature_store.online_layout import (
+    HEADER_WORDS,
     StoredRow,
     encode_row,
     encode_timestamp,
@@ -17,11 +19,13 @@ from feature_store.online_layout import (
     entity_key,
     feature_field,
     row_field,
+    state_field,
     timestamp_field,
 )
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.rows import RowBatch
 from headrace import EventStream, FeatureView, Float64, Int64, String, count, last_k, lifetime, mean, top_k
+from tests.stored_rows import parse_command
 
 STREAM = EventStream(
     "visits", key="user", time="at", id="id", schema={"user": Int64, "town": String, "eur": Float64, "n": Int64}
@@ -45,6 +49,17 @@ PLANS = {
 }
 INT64 = st.integers(-(2**63), 2**63 - 1)
 INSTANT = st.integers(-(10**16), 10**16)
+
+
+@st.composite
+def times(draw: st.DrawFn, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """In order within each row, often of whole milliseconds or seconds from the first on."""
+    step = draw(st.sampled_from([1, 1_000, 1_000_000]))
+    rows = []
+    for n in np.diff(starts).tolist():
+        first, later = draw(INSTANT), draw(st.lists(st.integers(0, 10**10), min_size=n, max_size=n))
+        rows.append(np.array(sorted(first + step * after for after in later), np.int64))
+    return np.concatenate([*rows, np.empty(0, np.int64)])
 
 
 @st.composite
@@ -74,25 +89,11 @@ def batches(draw: st.DrawFn, plan: ViewPlan) -> RowBatch:
         values=values,
         has_state=has_state,
         state_start=starts,
-        state_t=np.array(draw(words), np.int64),
+        state_t=draw(times(starts)),
         state_id=np.array(draw(words), np.int64),
         state_inputs=np.array([draw(words) for _ in plan.inputs], np.int64).reshape(len(plan.inputs), m),
         state_base=np.array([[draw(INT64) for _ in range(base)] for _ in keys], np.int64).reshape(len(keys), base),
     )
-
-
-def parse_command(data: bytes) -> list[bytes]:
-    """Words of one RESP command."""
-    head, _, rest = data.partition(b"\r\n")
-    words = []
-    for _ in range(int(head[1:])):
-        length, _, rest = rest.partition(b"\r\n")
-        size = int(length[1:])
-        words.append(rest[:size])
-        assert rest[size : size + 2] == b"\r\n"
-        rest = rest[size + 2 :]
-    assert rest == b""
-    return words
 
 
 def reference(plan: ViewPlan, rows: RowBatch, i: int, version: int, watermark_us: int) -> tuple[bytes, list[bytes]]:
@@ -117,10 +118,12 @@ def reference(plan: ViewPlan, rows: RowBatch, i: int, version: int, watermark_us
         whole = bool(plan.is_int[entry.slot])
         values.append(encode_value(items if entry.feature.is_list else cells[0], is_int=whole))
     key = rows.keys[i] if plan.has_text_keys else int(rows.keys[i])
+    data, cut = encode_row(stored), 8 * (HEADER_WORDS + plan.width)
     return entity_key(plan.view.entity, key, "proj"), [
         *values,
         encode_timestamp(stored.valid_from_us),
-        encode_row(stored),
+        data[cut:],
+        data[:cut],
     ]
 
 
@@ -142,7 +145,7 @@ def test_encoder_writes_the_bytes_of_the_reference(
 
     expected = [reference(plan, rows, i, version, watermark_us) for i in range(len(rows))]
     fields = [feature_field(plan.view.name, feature) for feature in plan.feature_names]
-    fields += [timestamp_field(plan.view.name), row_field(plan.view.name)]
+    fields += [timestamp_field(plan.view.name), state_field(plan.view.name), row_field(plan.view.name)]
     words = [b"DO", b"this", b"%d" % len(rows), *(key for key, _ in expected), b"x", b"%d" % len(fields), *fields]
     assert [parse_command(command) for command in commands] == (
         [words + [value for _, values in expected for value in values]] if len(rows) else []

@@ -32,6 +32,12 @@ def test_views_of_one_entity_share_a_command() -> None:
     ]
 
 
+def test_the_state_is_fetched_only_where_an_instant_is_given() -> None:
+    request = LookupRequest(views=(DAILY,), entities={"user": 7}, at_us=1)
+
+    assert WIRE.encode([request]) == [_resp(b"HMGET", entity_key("user", 7, "walks"), b"_hr:daily", b"_hs:daily")]
+
+
 def test_replies_come_back_by_request_and_view() -> None:
     requests = [
         LookupRequest(views=(DAILY, WEEKLY), entities={"user": 7}),

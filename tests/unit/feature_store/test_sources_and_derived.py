@@ -40,7 +40,7 @@ from headrace.spec.project import definitions_of
 from serving.event_lookup import lookup_request
 from serving.feature_matrix import FeatureMatrix
 from serving.request_event import RequestEvent
-from tests.property.test_online_encoder import parse_command
+from tests.stored_rows import stored_rows
 
 HOUR = 3_600_000_000
 START = 500_000 * HOUR
@@ -169,18 +169,14 @@ def read(view: FeatureView, state: ViewState, user: int, at_us: int | None, own:
     """A row as a lookup gives it: drained, encoded, decoded."""
     plan = state.plan
     rows, encoder = state.drain(log=False).latest, RowEncoder(plan, "p")
-    stored: dict[int, bytes] = memory.setdefault(view.name, {})
-    for chunk in encoder.chunks(rows, b"", [], version=1, watermark_us=state.watermark_us):
-        words = parse_command(bytes(chunk.data))
-        width = len(encoder.fields)
-        fields = words[1 + chunk.rows + 1 + width :]
-        stored.update({key: fields[(i + 1) * width - 1] for i, key in enumerate(rows.keys.tolist())})
+    stored = memory.setdefault(view.name, {})
+    stored.update(stored_rows(encoder, rows, watermark_us=state.watermark_us))
     asked = own if view.events is ORDERS else None
     (row,) = RowDecoder(plan).decode([stored.get(user)], [at_us], [asked])
     return SimpleNamespace(**{name: getattr(row, name) for name in ("status", "values", "version", "own_event")})
 
 
-memory: dict[str, dict[int, bytes]] = {}
+memory: dict[str, dict[int | str, bytes]] = {}
 
 
 @pytest.fixture(autouse=True)

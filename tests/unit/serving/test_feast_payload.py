@@ -1,11 +1,15 @@
 """Feast's request and answer, and errors that name the field."""
 
-from types import SimpleNamespace
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 
-from serving.feast_payload import FeastPayload, feast_timestamp
+from feature_store.online_layout import StoredRow, encode_row
+from feature_store.plan import compile_view
+from serving.feast_answer import feast_timestamp
+from serving.feast_payload import FeastPayload, FeatureQuery
 from serving.request_error import RequestError
 from tests.unit.serving.cards import NOON_US, project
 
@@ -16,19 +20,40 @@ GOOD: dict[str, Any] = {
 }
 
 
-def row(status: str, event_time_us: int | None, **values: float | None) -> Any:
-    return SimpleNamespace(status=status, event_time_us=event_time_us, values=values)
+PLANS = {view.name: compile_view(view) for view in project.views}
+
+
+def read(payload: object) -> FeatureQuery:
+    return PAYLOAD.read(json.dumps(payload).encode())
+
+
+def stored(view: str, valid_from_us: int, *values: float) -> bytes:
+    """A row as Redis has it."""
+    row = StoredRow(
+        definition=int(PLANS[view].version, 16),
+        version=1,
+        valid_from_us=valid_from_us,
+        valid_until_us=0,
+        watermark_us=0,
+        values=np.array(values),
+        times_us=None,
+        ids=None,
+        inputs=None,
+    )
+    return encode_row(row)
+
+
+def answer(query: FeatureQuery, *replies: list[bytes | None]) -> Any:
+    return json.loads(query.answer(replies))
 
 
 def test_the_answer_has_join_keys_first_then_features_each_with_one_value_per_row() -> None:
-    query = PAYLOAD.read({**GOOD, "full_feature_names": True})
-    found = {"spending": row("PRESENT", NOON_US, count_1d=3), "trouble": row("EXPIRED", NOON_US + 5, mean_bad_7d=None)}
-    unseen = {"spending": row("NOT_FOUND", None, count_1d=None), "trouble": row("PRESENT", 1_000, mean_bad_7d=0.5)}
-
-    answer = PAYLOAD.answer(query, [found, unseen])
+    query = read({**GOOD, "full_feature_names": True})
+    spending = [[stored("spending", NOON_US, 3, np.nan)], [None]]
+    trouble = [[stored("trouble", NOON_US + 5, np.nan)], [stored("trouble", 1_000, 0.5)]]
 
     never, noon = "1970-01-01T00:00:00Z", "2018-04-01T12:00:00Z"
-    assert answer == {
+    assert answer(query, *spending, *trouble) == {
         "metadata": {"feature_names": ["card", "shop", "spending__count_1d", "trouble__mean_bad_7d"]},
         "results": [
             {"values": [1, 2], "statuses": ["PRESENT", "PRESENT"], "event_timestamps": [never, never]},
@@ -36,27 +61,55 @@ def test_the_answer_has_join_keys_first_then_features_each_with_one_value_per_ro
             {"values": [3, None], "statuses": ["PRESENT", "NOT_FOUND"], "event_timestamps": [noon, never]},
             {
                 "values": [None, 0.5],
-                "statuses": ["OUTSIDE_MAX_AGE", "PRESENT"],
+                "statuses": ["PRESENT", "PRESENT"],
                 "event_timestamps": ["2018-04-01T12:00:00.000005Z", "1970-01-01T00:00:00.001Z"],
             },
         ],
     }
 
 
+@pytest.mark.parametrize(
+    "names", [["spending:mean_amount_1d", "trouble:mean_bad_7d", "spending:count_1d"], ["trouble:mean_bad_7d"]]
+)
+@pytest.mark.parametrize("count", [3.0, np.nan])
+def test_one_row_is_answered_like_the_first_of_two(names: list[str], count: float) -> None:
+    rows = {"spending": [stored("spending", NOON_US, count, 0.1)], "trouble": [None]}
+    asked = {"features": names, "entities": {"shop": [7, 7], "card": [1, 1]}}
+    two = read(asked)
+    one = read({**asked, "entities": {"shop": [7], "card": [1]}})
+    given = [rows[view.name] for view in two.shape.views]
+
+    first = answer(two, *(reply for reply in given for _ in range(2)))
+    for result in first["results"]:
+        result.update({name: values[:1] for name, values in result.items()})
+    assert answer(one, *given) == first
+
+
+def test_a_shape_that_is_known_is_checked_like_a_new_one() -> None:
+    read(GOOD)
+    with pytest.raises(RequestError) as caught:
+        read({**GOOD, "entities": {"card": [1], "shop": ["x"]}})
+
+    assert caught.value.field == "entities.shop[0]"
+    assert read(GOOD).shape is read(GOOD).shape
+    assert read({**GOOD, "full_feature_names": True}).shape is not read(GOOD).shape
+
+
 def test_short_names_are_the_default() -> None:
-    assert [name for name, _, _ in PAYLOAD.read(GOOD).columns] == ["count_1d", "mean_bad_7d"]
+    assert [name for name, _, _ in read(GOOD).shape.columns] == ["count_1d", "mean_bad_7d"]
 
 
 def test_a_model_is_a_feature_service_of_its_views() -> None:
-    query = PAYLOAD.read({"feature_service": "cards", "entities": GOOD["entities"], "full_feature_names": True})
+    query = read({"feature_service": "cards", "entities": GOOD["entities"], "full_feature_names": True})
 
-    assert [name for name, _, _ in query.columns] == [name for view in project.views for name in view.full_names]
+    assert [name for name, _, _ in query.shape.columns] == [name for view in project.views for name in view.full_names]
 
 
 def test_an_entity_no_asked_feature_needs_is_echoed_as_feast_does() -> None:
-    query = PAYLOAD.read({"features": ["trouble:mean_bad_7d"], "entities": {"card": [1], "shop": [7]}})
+    query = read({"features": ["trouble:mean_bad_7d"], "entities": {"card": [1], "shop": [7]}})
 
-    assert query.rows == [{"card": 1, "shop": 7}]
+    assert answer(query, [None])["metadata"]["feature_names"] == ["card", "shop", "mean_bad_7d"]
+    assert len(query.commands()) == 1
 
 
 @pytest.mark.parametrize(
@@ -83,13 +136,15 @@ def test_an_entity_no_asked_feature_needs_is_echoed_as_feast_does() -> None:
         ({"entities": {"card": [1, None], "shop": [7, 8]}}, "entities.card[1]", 400),
         ({"entities": {"card": [1, 2**63], "shop": [7, 8]}}, "entities.card[1]", 400),
         ({"entities": {"card": [1] * 4, "shop": [7] * 4}}, "entities.card", 413),
+        ({"feature_service": ["cards"], "features": None}, "feature_service", 404),
+        ({"feature_service": {}, "features": None}, "feature_service", 404),
         ({"full_feature_names": "yes"}, "full_feature_names", 400),
         ({"colour": 1}, "colour", 400),
     ],
 )
 def test_a_bad_field_is_named(changes: dict[str, Any], field: str, status: int) -> None:
     with pytest.raises(RequestError) as caught:
-        PAYLOAD.read({**GOOD, **changes})
+        read({**GOOD, **changes})
 
     assert (caught.value.field, caught.value.status) == (field, status)
 
@@ -97,7 +152,7 @@ def test_a_bad_field_is_named(changes: dict[str, Any], field: str, status: int) 
 @pytest.mark.parametrize("payload", [None, [], 3, "x"])
 def test_a_body_that_is_no_object_is_refused(payload: object) -> None:
     with pytest.raises(RequestError, match="no JSON object"):
-        PAYLOAD.read(payload)
+        read(payload)
 
 
 def test_timestamps_have_decimals_in_threes() -> None:

@@ -1,78 +1,68 @@
-"""One endpoint: every failure is JSON with a status, and bodies are bounded."""
+"""One endpoint: every failure is JSON with a status, and is counted."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import msgspec
 import pytest
 
 from headrace.errors import IntegrityError, RejectedError, UnavailableError
-from serving.http_endpoint import Endpoint, Reply
+from serving.http_endpoint import Endpoint, TaskEndpoint
+from serving.http_reply import Reply
 from serving.json_body import read_json
 from serving.metrics import Metrics
 from serving.request_error import RequestError
 
-Handler = Callable[[dict[str, str], bytes], Awaitable[Reply]]
+Handler = Callable[[Mapping[str, str], bytes], Awaitable[Reply]]
 
 
-async def echo(path: dict[str, str], body: bytes) -> Reply:
+class Seen:
+    """An exchange that keeps its answer."""
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+
+    def answer(self, reply: Reply) -> None:
+        self.replies.append(reply)
+
+    def answer_json(self, content: bytes) -> None:
+        self.replies.append(Reply(content=content))
+
+
+async def echo(path: Mapping[str, str], body: bytes) -> Reply:
     return Reply(content={"path": path, "body": read_json(body)})
 
 
 def failing(error: Exception) -> Handler:
-    async def fail(_path: dict[str, str], _body: bytes) -> Reply:
+    async def fail(_path: Mapping[str, str], _body: bytes) -> Reply:
         raise error
 
     return fail
 
 
-def call(handler: Handler, *parts: bytes, length: int | None = None, gone: bool = False) -> list[dict[str, Any]]:
-    """Messages an endpoint sends for a body that comes in ``parts``."""
-    incoming = [
-        {"type": "http.request", "body": part, "more_body": number < len(parts) - 1 or gone}
-        for number, part in enumerate(parts)
-    ]
-    incoming.append({"type": "http.disconnect"})
-    sent: list[dict[str, Any]] = []
+def answer(handler: Handler, body: bytes | None, metrics: Metrics | None = None) -> tuple[int, Any]:
+    """Status and content of one answer."""
+    seen: Any = Seen()
 
-    async def receive() -> Any:
-        return incoming.pop(0)
+    async def run() -> None:
+        endpoint = TaskEndpoint("/x", handler, metrics=metrics or Metrics(), max_body_bytes=20)
+        endpoint.begin(seen, {"model": "cards"}, body)
+        while not seen.replies:
+            await asyncio.sleep(0)
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [] if length is None else [(b"content-length", b"%d" % length)]
-    scope = {"type": "http", "headers": headers, "path_params": {"model": "cards"}}
-    endpoint = Endpoint("/x", handler, metrics=Metrics(), max_body_bytes=20)
-    asyncio.run(endpoint(scope, receive, send))
-    return sent
+    asyncio.run(run())
+    (reply,) = seen.replies
+    return reply.status, reply.content
 
 
-def answer(*arguments: Any, **options: Any) -> tuple[int, Any]:
-    sent = call(*arguments, **options)
-    return sent[0]["status"], msgspec.json.decode(sent[1]["body"])
+def test_a_request_is_answered() -> None:
+    assert answer(echo, b'{"a":1}') == (200, {"path": {"model": "cards"}, "body": {"a": 1}})
 
 
-def test_a_body_is_read_whole_however_it_is_cut() -> None:
-    assert answer(echo, b'{"a"', b":1", b"}") == (200, {"path": {"model": "cards"}, "body": {"a": 1}})
+def test_a_body_that_was_too_large_is_refused() -> None:
+    status, said = answer(echo, None)
 
-
-@pytest.mark.parametrize("options", [{"length": 21}, {"length": 10**12}])
-def test_a_body_announced_too_large_is_refused(options: dict[str, int]) -> None:
-    status, body = answer(echo, b"{}", **options)
-
-    assert (status, body["error"]["message"]) == (413, "the body is larger than 20 bytes")
-
-
-@pytest.mark.parametrize("parts", [(b"1" * 21,), (b"1" * 15, b"1" * 15)])
-def test_a_body_that_turns_out_too_large_is_refused(parts: tuple[bytes, ...]) -> None:
-    assert answer(echo, *parts)[0] == 413
-
-
-def test_nothing_is_sent_to_a_client_that_left() -> None:
-    assert call(echo) == []
-    assert call(echo, b"{", gone=True) == []
+    assert (status, said["error"]["message"]) == (413, "the body is larger than 20 bytes")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{]", b"NaN", b"1e999", b'"\xff"', b'{"a":1}}'])
@@ -108,3 +98,25 @@ def test_an_unforeseen_error_shows_no_trace() -> None:
     status, said = answer(failing(KeyError("secret")), b"{}")
 
     assert (status, "secret" in str(said)) == (500, False)
+
+
+def test_an_endpoint_that_fails_before_it_begins_answers_too() -> None:
+    def start(_path: object, _body: object, _end: object) -> None:
+        raise RequestError("features", "is missing")
+
+    seen: Any = Seen()
+    Endpoint("/x", start, metrics=Metrics(), max_body_bytes=20).begin(seen, {}, b"")
+
+    assert [reply.status for reply in seen.replies] == [400]
+
+
+def test_answers_are_counted_by_route_and_status() -> None:
+    metrics = Metrics()
+    for handler in (echo, echo, failing(KeyError("x"))):
+        answer(handler, b"{}", metrics)
+
+    text = metrics.text().decode()
+    assert 'headrace_requests_total{route="/x",status="200"} 2.0' in text
+    assert 'headrace_requests_total{route="/x",status="500"} 1.0' in text
+    assert 'headrace_request_seconds_bucket{le="+Inf",route="/x"} 3.0' in text
+    assert 'headrace_request_seconds_count{route="/x"} 3.0' in text

@@ -38,7 +38,10 @@ class Broker:
     def close(self) -> None:
         pass
 
-    def assign(self, _starts: Mapping[Place, int]) -> None:
+    def add(self, _starts: Mapping[Place, int]) -> None:
+        pass
+
+    def remove(self, _places: Collection[Place]) -> None:
         pass
 
     def latest(self, places: Collection[Place]) -> Mapping[Place, int]:
@@ -51,7 +54,7 @@ class Broker:
 def opened() -> tuple[Broker, Fetcher]:
     broker = Broker()
     fetcher = Fetcher(broker, broker, ends=broker.latest, slack_us=0)
-    fetcher.assign({EVENTS: 0, LABELS: 0})
+    fetcher.add({EVENTS: 0, LABELS: 0})
     return broker, fetcher
 
 

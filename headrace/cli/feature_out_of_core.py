@@ -1,0 +1,73 @@
+"""``headrace features compute --memory``: a file that is larger than memory, here or on a Ray cluster."""
+
+import argparse
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from headrace.errors import ConfigError
+from headrace.spec.project import Project
+from headrace.spec.streams import EventStream
+
+__all__ = ["add_out_of_core", "compute_out_of_core", "memory_bytes"]
+
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+_SIZE = re.compile(r"(\d+)\s*(KB|MB|GB)", re.IGNORECASE)
+
+
+def add_out_of_core(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--memory", metavar="SIZE", help="hold about so much at once (500MB, 4GB) and spill the rest")
+    parser.add_argument("--spill", type=Path, metavar="FOLDER", help="with --memory: where (default: the system's own)")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="with --memory: answer on this Ray cluster; local starts one here"
+    )
+
+
+def compute_out_of_core(
+    project: Project, stream: EventStream, args: argparse.Namespace, tell: Callable[[str, int, float], None]
+) -> tuple[int, int, float]:
+    """Rows, columns and seconds of the computation, files included.
+
+    Raises:
+        ConfigError: a size, a file or a folder is wrong, or ray is not installed.
+    """
+    from feature_store.bucket_answers import Run, run_here
+    from feature_store.file_spill import compute_file_spilled
+
+    run: Run = run_here
+    if args.ray:
+        from feature_store.ray_buckets import run_on
+
+        run = run_on(args.ray, project.path)
+    if args.spill is not None and not args.spill.is_dir():
+        raise ConfigError(f"{args.spill} is no folder", hint="make it, or leave out --spill")
+    started = time.perf_counter()
+    rows, columns = compute_file_spilled(
+        project,
+        stream,
+        args.events,
+        args.labels,
+        args.out,
+        memory_bytes=memory_bytes(args.memory),
+        folder=args.spill,
+        run=run,
+        progress=tell,
+    )
+    return rows, columns, time.perf_counter() - started
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes of a size.
+
+    >>> memory_bytes("500MB"), memory_bytes("4 gb")
+    (500000000, 4000000000)
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"--memory is {text!r}", hint="write a whole number and KB, MB or GB, such as 500MB")
+    return int(match[1]) * _UNITS[match[2].upper()]

@@ -1,0 +1,131 @@
+"""A view defined while the stream runs: backfilled beside it, killed on the way, then live, no gap and no double."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_store.applied_views import read_applied
+from feature_store.plan import compile_view
+from headrace.config import Settings
+from headrace.spec.project import Project, load_project
+from streams.backfill import staging_folder
+from streams.progress import Progress, wait_applied
+from tests.eventually import eventually
+from tests.integration.test_stream_kill import worker_of
+from tests.stream_world import (
+    DEFINITIONS,
+    Traffic,
+    expected_values,
+    feature_log,
+    log_values,
+    make_project,
+    make_traffic,
+    online_values,
+    publish,
+)
+
+_SMALL = {"HEADRACE_STREAM_BATCH_ROWS": "100", "HEADRACE_STREAM_SNAPSHOT_EVERY_S": "0.05"}
+
+
+def headrace(settings: Settings, *words: str, **more: str) -> subprocess.Popen[str]:
+    env = {**os.environ, **more, "HEADRACE_HOME": str(settings.home)}
+    env.pop("HEADRACE_TEST_HOME", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "headrace", *words], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def until(traffic: Traffic, arrival_us: int, *, after: bool) -> Traffic:
+    """The messages before an arrival, or from it on."""
+    parts = (
+        [message for message in messages if (message.arrival_us >= arrival_us) == after]
+        for messages in (traffic.events, traffic.labels)
+    )
+    events, labels = parts
+    return replace(traffic, events=events, labels=labels)
+
+
+def with_view(project: Project, text: str) -> Project:
+    (project.path / "shop.py").write_text(text, encoding="utf-8")
+    return load_project(project.path)
+
+
+def check(settings: Settings, project: Project, traffic: Traffic, view: str) -> None:
+    """Both stores hold what the engine of files computes, now and for the past."""
+    chosen, rows = project.view(view), list(traffic.clean.values())
+    progress = Progress(settings.redis.url, project.name)
+    at_us = min(report.watermark_us for report in progress.views() if report.view == view)
+    progress.close()
+    keys = sorted({row[chosen.entity] for row in rows})
+    expected = expected_values(traffic, chosen, keys, np.full(len(keys), at_us))
+    np.testing.assert_array_equal(online_values(settings, project, chosen, keys, at_us), expected)
+    at = np.array([row["us"] for row in rows])
+    keys = [row[chosen.entity] for row in rows]
+    values, found = log_values(feature_log(settings, project, chosen), chosen, keys, at)
+    np.testing.assert_array_equal(values[found], expected_values(traffic, chosen, keys, at)[found])
+    assert found.mean() > 0.5
+
+
+@pytest.mark.slow
+def test_a_view_defined_later_ends_in_both_stores_like_one_that_was_always_there(
+    stack: Settings, fresh_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    stream = fresh_name("later").replace("_", "-")
+    project = make_project(tmp_path / fresh_name("later"), stream)
+    whole = DEFINITIONS.format(stream=stream, form="Json()")
+    first = with_view(project, whole.split("shop_risk = ")[0])
+    traffic = make_traffic(3_000, seed=21)
+    middle_us = traffic.events[len(traffic.events) // 2].arrival_us
+    folder, log = ("--project", str(project.path)), tmp_path / "worker.log"
+
+    ends = publish(stack, first, until(traffic, middle_us, after=False))
+    with worker_of(stack, first, log) as worker:
+        wait_applied(stack, first, offsets=ends, durable=True, timeout_s=90)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0, log.read_text()
+
+    both = with_view(project, whole)
+    planned = headrace(stack, "features", "plan", "--json", *folder)
+    changes = {change["view"]: change for change in json.loads(planned.communicate(timeout=60)[0])["plan"]}
+    assert {name: change["change"] for name, change in changes.items()} == {"card_use": "unchanged", "shop_risk": "new"}
+    assert changes["shop_risk"]["rows"] > 1_000
+
+    with worker_of(stack, both, log) as worker:
+        eventually(lambda: "view waits for its history" in log.read_text(), timeout_s=60, what="the new view waits")
+        killed = headrace(stack, "backfill", "shop_risk", *folder, **_SMALL)
+        staging = staging_folder(stack, both.name, "shop_risk", version_of(both))
+        eventually(
+            lambda: list(staging.rglob("*.snapshot")) or killed.poll() is not None, timeout_s=60, what="a snapshot"
+        )
+        killed.kill()
+        killed.communicate(timeout=60)
+        done = headrace(stack, "backfill", "shop_risk", "--json", *folder, **_SMALL)
+        out, err = done.communicate(timeout=120)
+        assert done.returncode == 0, err
+        assert json.loads(out)["is_live"], out
+
+        ends = publish(stack, both, until(traffic, middle_us, after=True))
+        wait_applied(stack, both, offsets=ends, durable=True, timeout_s=90)
+        newest_us = max(row["us"] for row in traffic.clean.values())
+        wait_applied(stack, both, watermark_us=newest_us, timeout_s=60)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0, log.read_text()
+
+    for view in ("card_use", "shop_risk"):
+        check(stack, both, traffic, view)
+    assert not staging.exists()
+    applied = read_applied(stack, both.name)
+    assert applied is not None
+    assert applied.is_live("shop_risk", version_of(both))
+
+
+def version_of(project: Project) -> str:
+    return compile_view(project.view("shop_risk")).version
