@@ -1,5 +1,6 @@
 """Messages out of Kafka, aligned by arrival, as one batch for each topic."""
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ _MORE_S = 0.005
 _LANE_ROWS, _LANE_BYTES = 200_000, 64_000_000
 """A lane in which more than this waits is paused until half of it is gone."""
 _STUCK_S = 5.0
-"""Longest wait for a partition that is behind, whatever the alignment says; its leader may be away."""
+"""After that the broker is asked about the partitions that are behind: that one has ended may not have been said."""
 _LOG = get_logger(__name__)
 
 Ends = Callable[[Collection[Place]], Mapping[Place, int]]
@@ -209,10 +210,15 @@ class Fetcher:
         return True
 
     def _release(self, max_rows: int) -> list[MessageBatch]:
+        now_s = time.monotonic()
+        if self._starved_s is not None and now_s - self._starved_s > _STUCK_S:
+            self._starved_s = now_s
+            # While it does not answer all wait: labels that lie there must not be found behind their events.
+            if behind := [place for place, lane in self._lanes.items() if not lane.at_end]:
+                with contextlib.suppress(UnavailableError):
+                    self.ask_ends(behind)
         foreign_us = foreign_limit_us(self._foreign, self._said, self._grown, self._foreign_slack_us)
         limit_us = release_limit_us(self._lanes.values(), self._slack_us, max_rows, at_most_us=foreign_us)
-        if self._starved_s is not None and time.monotonic() - self._starved_s > _STUCK_S:
-            limit_us = foreign_us
         taken: dict[str, list[MessageRun]] = {}
         for place, lane in self._lanes.items():
             if runs := lane.release(limit_us):

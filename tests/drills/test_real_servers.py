@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from feature_store.lookup import NOT_FOUND, LookupRequest, OnlineReader
-from headrace.config import Settings
+from headrace.config import Settings, load_settings
 from headrace.local.stack import EmbeddedStack
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
@@ -61,6 +61,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]
             patch.delenv(name)  # they are no settings and would be warned about
         try:
             own.up()
+            own.stop_service("temporal")  # nobody asks it anything here
             yield own
         finally:
             own.down()
@@ -79,7 +80,7 @@ def nursery(servers: EmbeddedStack) -> Iterator[Nursery]:
 def test_whatever_dies_both_stores_end_the_same(
     servers: EmbeddedStack, nursery: Nursery, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings, lives, faults = servers.up(), 0, 0
+    settings, lives, faults = load_settings(servers.home), 0, 0
     calm: dict[int, tuple[Traffic, Calm]] = {}
 
     def run(schedule: Schedule, traffic: Traffic, name: str) -> tuple[Project, int]:

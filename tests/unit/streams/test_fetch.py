@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
+import pytest
+
 from headrace.errors import UnavailableError
 from streams.fetch import Fetcher
 from streams.message_runs import MessageRun, Place
@@ -101,3 +103,22 @@ def test_steps_within_the_slack_ask_nobody() -> None:
 
     assert offsets(fetcher) == {"events": [1]}
     assert broker.asked == 1
+
+
+def test_nothing_runs_ahead_of_a_partition_whose_broker_is_away_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.fetch._STUCK_S", -1.0)  # every wait is a long one
+    broker, fetcher = opened()
+    broker.runs = [
+        message_run(*EVENTS, 0, [5 * MINUTE_US], at_end=False),
+        message_run(*LABELS, 0, [2 * MINUTE_US], at_end=False),
+    ]
+    broker.ends = {EVENTS: 1, LABELS: 2}
+    broker.is_away = True
+    assert [offsets(fetcher) for _ in range(3)] == [{"labels": [0]}, {}, {}]
+
+    broker.is_away = False
+    assert offsets(fetcher) == {}
+    broker.runs = [message_run(*LABELS, 1, [4 * MINUTE_US], at_end=False)]
+    assert offsets(fetcher) == {"labels": [1]}
+
+    assert offsets(fetcher) == {"events": [0]}, "the end that nobody had said was asked for"

@@ -1,14 +1,11 @@
 """One file of a snapshot is whole or refused; files of the first format are still read."""
 
-import hashlib
-import json
-import struct
-
 import numpy as np
 import pytest
 
 from headrace.errors import IntegrityError
 from streams.snapshot_piece import Snapshot, decode, encode
+from tests.old_snapshots import first_format
 
 STATE = {
     "numbers": np.arange(6, dtype=np.int64).reshape(2, 3),
@@ -61,19 +58,8 @@ def test_a_cut_file_is_noticed(left: int) -> None:
         decode(data_of()[:left], "piece")
 
 
-def first_format(form: int = 1) -> bytearray:
-    """A file as the first version wrote it: every array right behind the one before, no links."""
-    arrays = {f"state/{name}": array for name, array in STATE.items()} | MARKS
-    entries = [{"name": name, "dtype": array.dtype.str, "shape": array.shape} for name, array in arrays.items()]
-    header = {"format": form, "offset": 7, "definition": "abc", "facts": {"created_us": 70}, "arrays": entries}
-    text = json.dumps(header).encode()
-    body = b"headrace snapshot\n" + struct.pack("<Q", len(text)) + text
-    body += b"".join(array.tobytes() for array in arrays.values())
-    return bytearray(body + hashlib.blake2b(body, digest_size=32).digest())
-
-
 def test_the_first_format_is_read() -> None:
-    piece = decode(first_format(), "piece")
+    piece = decode(first_format(STATE, MARKS, offset=7, definition="abc"), "piece")
 
     assert_is_what_was_written(piece.snapshot)
     assert piece.parent == ""
@@ -81,4 +67,4 @@ def test_the_first_format_is_read() -> None:
 
 def test_a_later_format_is_refused() -> None:
     with pytest.raises(IntegrityError, match="piece has format 3; this version reads 1 and 2"):
-        decode(first_format(3), "piece")
+        decode(first_format(STATE, MARKS, offset=7, definition="abc", form=3), "piece")

@@ -1,5 +1,6 @@
 """Chains of snapshots: whatever single file is damaged, an earlier state is found; what is no longer needed goes."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from streams.object_store import ObjectStore
 from streams.snapshot_chain import SnapshotChain, offsets_kept, read_newest, write_only
 from streams.snapshot_piece import Snapshot
 from streams.snapshot_store import FolderStore, SnapshotStore
+from tests.old_snapshots import first_format
 
 STREAM = hr.EventStream(
     "events", key="key", time="at", id="id", schema={"key": hr.Int64, "size": hr.Int64}, lateness="20s"
@@ -161,6 +163,23 @@ def test_files_lost_while_the_process_runs_bring_the_whole_state(store: Snapshot
     life.save(5)
 
     assert (life.chain.is_broken, check(store, states)) == (False, life.offset)
+
+
+def test_a_chain_goes_on_from_files_of_the_first_format(store: SnapshotStore) -> None:
+    states: dict[int, Arrays] = {}
+    life = Life(ObjectStore(f"memory://{uuid.uuid4().hex}"), states)
+    for events in (300, 50):
+        life.save(events)
+        given = snapshot(life.offset, states[life.offset])
+        old = first_format(given.state, given.marks, offset=life.offset, definition=PLAN.version)
+        store.write(f"{life.offset:020d}.snapshot", [memoryview(old)])
+    assert (names(store), check(store, states)) == (["0s", "1s"], 1)
+
+    later = Life(store, states)
+    later.save(20)
+    later.save(20)
+
+    assert (names(store), check(store, states)) == (["1s", "2s", "3d"], 3)
 
 
 def test_a_state_of_another_definition_is_no_state(store: SnapshotStore) -> None:
