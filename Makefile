@@ -35,7 +35,7 @@ demo: setup ## run the whole loop and watch it; DATA=path.parquet takes your own
 	$(BIN)/headrace demo $(if $(DATA),--data $(DATA))
 
 test: lint ## check and test everything, on real servers
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e"
 	$(BIN)/python -m pytest -m e2e
 
 lint: types ## ruff, format, types and import directions
