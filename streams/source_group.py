@@ -8,7 +8,7 @@ from functools import partial
 
 from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
-from headrace.errors import UnavailableError
+from headrace.errors import HeadraceError, UnavailableError
 from headrace.kafka_clients import admin_client, consumer, latest_offsets
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
@@ -263,15 +263,29 @@ class SourceGroup:
         self._letters.flush()
         # First of all: it waits for a broker that restarts, and those that are asked next do so for seconds only.
         self._sender.flush()
-        if any(task.has_moved for task in self._tasks) and (fenced := self._owner.fenced()):
-            names = sorted(f"{topic}:{number}" for topic, number in fenced)
-            _LOG.warning("fenced", partitions=names, why="they have a newer owner; what was not committed is dropped")
-            self._drop(fenced)
+        if any(task.has_moved for task in self._tasks):
+            self._drop_fenced()
         for task in self._tasks:
-            self._owner.commit({(task.topic, commit.partition): commit for commit in task.write_segments()})
+            try:
+                commits = task.write_segments()
+            except HeadraceError:
+                # Paused on the way, it may come back to a folder that the new owner has tidied.
+                if not self._drop_fenced():
+                    raise
+                continue
+            self._owner.commit({(task.topic, commit.partition): commit for commit in commits})
         self._schedule.flushed_s = time.monotonic()
         self._schedule.wanted_s = None
         self._say()
+
+    def _drop_fenced(self) -> bool:
+        """Give up what somebody else has claimed; whether there was any."""
+        fenced = self._owner.fenced()
+        if fenced:
+            names = sorted(f"{topic}:{number}" for topic, number in fenced)
+            _LOG.warning("fenced", partitions=names, why="they have a newer owner; what was not committed is dropped")
+            self._drop(fenced)
+        return bool(fenced)
 
     def _rest(self, now_s: float) -> None:
         """Call partitions idle that have been read to their ends for a while.

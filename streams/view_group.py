@@ -13,7 +13,7 @@ from feature_store.plan import ViewPlan, compile_view
 from headrace.config import Settings
 from headrace.contracts.streams import ViewProgress
 from headrace.contracts.topics import keyed_topic
-from headrace.errors import IntegrityError
+from headrace.errors import HeadraceError, IntegrityError
 from headrace.kafka_clients import consumer, take, watermarks
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
@@ -315,10 +315,16 @@ class ViewGroup:
         epoch = self._owner.epochs[place]
 
         def guarded() -> None:
-            if self._owner.is_fenced(place, epoch):
-                _LOG.warning("fenced", partition=f"{place[0]}:{place[1]}", why="it has a newer owner; nothing is saved")
-            else:
-                write()
+            if not self._owner.is_fenced(place, epoch):
+                try:
+                    write()
+                except HeadraceError:
+                    # Paused on the way, it may come back to a folder that the new owner has tidied.
+                    if not self._owner.is_fenced(place, epoch):
+                        raise
+                else:
+                    return
+            _LOG.warning("fenced", partition=f"{place[0]}:{place[1]}", why="it has a newer owner; nothing is saved")
 
         return guarded
 

@@ -17,16 +17,18 @@ hypothesis.settings.register_profile("headrace", deadline=None)
 hypothesis.settings.load_profile("headrace")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what needs real servers: by folder, and by use of the stack."""
+    parts = item.path.relative_to(Path(__file__).parent).parts
+    if "e2e" in parts:
+        item.add_marker(pytest.mark.e2e)
+    elif "integration" in parts or "stack" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.integration)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs real servers, by folder and by use of the stack, and begin with the files that take longest."""
-    for item in items:
-        parts = item.path.relative_to(Path(__file__).parent).parts
-        if "e2e" in parts:
-            item.add_marker(pytest.mark.e2e)
-        elif "integration" in parts or "stack" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.integration)
-    # Behind all others, a long file would keep one process busy while the other has nothing left to do.
+    """Begin with the files that take longest: at the end they would keep one process busy and leave the other idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     integrated = {item.path for item in items if item.get_closest_marker("integration")}
     items.sort(key=lambda item: (item.path not in slow, item.path not in integrated))
