@@ -27,6 +27,7 @@ from headrace.kafka_sender import Sender
 from headrace.local.stack import EmbeddedStack
 from headrace.spec.project import Project, load_project
 from streams.progress import Progress, wait_applied
+from tests.eventually import eventually
 
 __all__: list[str] = []
 
@@ -64,7 +65,7 @@ def _measure(settings: Settings, project: Project, folder: Path, keys: int) -> N
     with _worker(settings, project, folder / "first.log") as first, _trickle(sender, keys) as told:
         wait_applied(settings, project, offsets=end_offsets(settings, ["sales"]), timeout_s=300)
         with _watched(settings, project) as gaps, _worker(settings, project, folder / "second.log"):
-            _wait_for(folder / "second.log", 1)
+            eventually(lambda: _taken(folder / "second.log"), timeout_s=300, what="a partition is taken over")
             told.wait(5.0)
             _say(f"a second worker joined, {keys:,} keys", gaps, folder / "second.log")
             gaps.clear()
@@ -83,11 +84,6 @@ def _say(what: str, gaps: dict[int, float], log: Path) -> None:
 
 def _taken(log: Path) -> list[str]:
     return [line for line in log.read_text().splitlines() if "view_owner" in line and "taken over" in line]
-
-
-def _wait_for(log: Path, count: int) -> None:
-    while len(_taken(log)) < count:
-        time.sleep(0.05)
 
 
 @contextmanager

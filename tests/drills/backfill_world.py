@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from feature_store.applied_views import AppliedViews, change_applied
-from feature_store.offline_log import log_folder
 from feature_store.plan import compile_view
 from feature_store.rows import RowBatch
 from feature_store.view_state import ViewState
@@ -20,7 +19,6 @@ from streams.snapshot_chain import read_newest
 from streams.snapshot_places import snapshot_store
 from streams.switch_point import SwitchPoint, find_switch
 from streams.view_group import roomy
-from streams.view_task import ViewTask
 from tests.drills.simulated_world import Broker, Mortality, Process, Store
 from tests.stream_world import PARTITIONS
 
@@ -77,19 +75,8 @@ class BackfillProcess(Process):
             self._views[place][-1].step()
 
     def _open(self, view: Any, number: int) -> None:
-        if view.name == self._closed:
-            return
-        plan, settings, project = roomy(compile_view(view)), self._settings, self._project
-        task = ViewTask(
-            plan,
-            number,
-            snapshots=snapshot_store(settings, project.name, view.name, plan.version, number),
-            log_dir=log_folder(settings.offline_dir, project.name, "features", view.name, number),
-            online=self.online,
-            now_us=self._now_us,
-        )
-        task.restore()
-        self._views.setdefault((keyed_topic(project.name, view.entity).name, number), []).append(task)
+        if view.name != self._closed:
+            super()._open(view, number)
 
 
 def backfill_of(settings: Settings, project: Project, view: FeatureView, since_us: int | None = None) -> Backfill:
