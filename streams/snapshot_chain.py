@@ -1,12 +1,15 @@
 """The snapshots of one task: whole states, and chains of changes that hang on them.
 
-    gen 1   <offset>.snapshot ◄─ <offset>.delta ◄─ <offset>.delta
-    gen 2                                                    <offset>.snapshot ◄─ <offset>.delta
+    gen 1   <offset>-<epoch>.snapshot ◄─ <offset>-<epoch>.delta
+    gen 2                                                 <offset>-<epoch>.snapshot ◄─ <offset>-<epoch>.delta
 
 Each change names the bytes it follows by their digest. A new whole state is put together from files, in the thread that
 saves, when the changes outgrow the last one. The generation before stays until the next, so that whatever single file
 is damaged costs a longer replay and nothing else. Changes call keys by the slots of one life of a process; so the first
 save of a life writes a whole state.
+
+Names carry the epoch of their owner (streams.claims; none: nobody owned the partition). What a former owner finishes
+after the next one has begun is not believed (streams.tenures), by whoever reads, and goes with the next whole state.
 """
 
 import re
@@ -19,13 +22,15 @@ from numpy.typing import NDArray
 from feature_store.state_merge import merge
 from headrace.errors import IntegrityError
 from headrace.logging import get_logger
+from streams.owner_record import read_tenures, record_epoch, take_office
 from streams.snapshot_piece import Piece, Snapshot, decode, encode
 from streams.snapshot_store import SnapshotStore
+from streams.tenures import Tenures
 
 __all__ = ["SnapshotChain", "offsets_kept", "read_newest", "read_pieces", "remove_all", "write_only"]
 
 _WHOLE, _DELTA = "snapshot", "delta"
-_NAME = re.compile(rf"(\d{{20}})\.({_WHOLE}|{_DELTA})")
+_NAME = re.compile(rf"(\d{{20}})(?:-(\d{{1,20}}))?\.({_WHOLE}|{_DELTA})")
 _OUTGROWN = 0.5
 """Size of the changes beside the whole state they follow: bounds what a restart reads and, over time, a save writes."""
 _MOST_CHANGES = 100
@@ -97,13 +102,17 @@ class SnapshotChain:
     """Writes and reads the snapshots of one task.
 
     Args:
-        store: where they lie; nobody else writes there.
+        store: where they lie; nobody else writes there but former owners that do not know it yet.
         definition: version of the view.
+        epoch: of the ownership; 0: nobody ever takes over.
     """
 
-    def __init__(self, store: SnapshotStore, definition: str) -> None:
+    def __init__(self, store: SnapshotStore, definition: str, epoch: int = 0) -> None:
         self._store = store
         self._definition = definition
+        self._epoch = epoch
+        self.tenures = Tenures()
+        """Who owned it, this owner last; known once it is restored."""
         self._generations: list[_Generation] = []
         self._restored: list[str] = []
         """Chain this life began with, until its own first snapshot is written."""
@@ -113,17 +122,29 @@ class SnapshotChain:
         """The files of the chain are not what was written; the next snapshot must bring the whole state."""
 
     def restore(self) -> Snapshot | None:
-        """The newest state that is whole, as :meth:`ViewState.restore` takes it."""
-        self._store.tidy()
-        found = _newest(self._store, self._definition)
+        """The newest state that is whole, as :meth:`ViewState.restore` takes it; it is this owner's from then on.
+
+        Raises:
+            FencedError: there is a newer owner.
+        """
+        if self._epoch:
+            found, self.tenures = take_office(self._store, self._epoch, self._find)
+        else:
+            found, _ = self._find(read_tenures(self._store))
+        self._store.tidy(self._may_remove)
         if found is None:
             return None
         snapshot, chain = found
-        older = [name for name in sorted(self._names()) if name < chain[0]]
+        older = [name for name in sorted(self._names(), key=_order) if _order(name) < _order(chain[0])]
         self._generations = [_Generation(older)] if older else []
         self._generations.append(_Generation(chain))
         self._restored = chain
         return _numbered_anew(snapshot)
+
+    def _find(self, tenures: Tenures) -> tuple["tuple[Snapshot, list[str]] | None", int]:
+        """The newest state, and the offset behind it."""
+        found = _newest(self._store, self._definition, tenures)
+        return found, 0 if found is None else found[0].offset + 1
 
     def write(self, taken: Snapshot, *, whole: bool = False) -> None:
         """Make what was taken durable; in the order it was taken.
@@ -153,7 +174,7 @@ class SnapshotChain:
             or current.changed_bytes > _OUTGROWN * current.whole_bytes
             or len(current.names) > _MOST_CHANGES
             # Two snapshots at one offset: the second must not take the name of what it follows.
-            or self._newest in (_name(taken.offset, _DELTA), _name(taken.offset, _WHOLE))
+            or self._newest in (self._name(taken.offset, _DELTA), self._name(taken.offset, _WHOLE))
         )
 
     def _put_together(self, taken: Snapshot) -> None:
@@ -173,7 +194,7 @@ class SnapshotChain:
         self._write_whole(replace(taken, state=state))
 
     def _write_whole(self, snapshot: Snapshot) -> None:
-        name = _name(snapshot.offset, _WHOLE)
+        name = self._name(snapshot.offset, _WHOLE)
         parts, digest = encode(snapshot)
         self._store.write(name, parts)
         self._newest, self._digest, self._restored = name, digest, []
@@ -183,11 +204,11 @@ class SnapshotChain:
         del self._generations[:-_KEPT]
         kept = {name for generation in self._generations for name in generation.names}
         for name in self._names():
-            if name not in kept:
+            if name not in kept and self._may_remove(name):
                 self._store.remove(name)
 
     def _write_changes(self, taken: Snapshot) -> None:
-        name = _name(taken.offset, _DELTA)
+        name = self._name(taken.offset, _DELTA)
         parts, digest = encode(taken, parent=self._newest, parent_digest=self._digest)
         self._store.write(name, parts)
         self._newest, self._digest = name, digest
@@ -197,10 +218,18 @@ class SnapshotChain:
     def _names(self) -> list[str]:
         return [name for name in self._store.names() if _NAME.fullmatch(name)]
 
+    def _name(self, offset: int, kind: str) -> str:
+        return _name(offset, self._epoch, kind)
+
+    def _may_remove(self, name: str) -> bool:
+        """Whether nobody newer can have written it: this owner may have been fenced and not know it."""
+        epoch = _order(name)[1] if _NAME.fullmatch(name) else record_epoch(name)
+        return not self._epoch or epoch <= self._epoch
+
 
 def read_newest(store: SnapshotStore, definition: str) -> Snapshot | None:
     """The newest state of this definition that is whole; damaged files are passed over with a warning."""
-    found = _newest(store, definition)
+    found = _newest(store, definition, read_tenures(store))
     return None if found is None else _numbered_anew(found[0])
 
 
@@ -224,7 +253,8 @@ def remove_all(store: SnapshotStore) -> None:
 
 def write_only(store: SnapshotStore, snapshot: Snapshot) -> None:
     """Write a whole state and remove everything else; for a task that does not run."""
-    name = _name(snapshot.offset, _WHOLE)
+    # As of its last owner, so that it is believed from the first moment on.
+    name = _name(snapshot.offset, read_tenures(store).epoch, _WHOLE)
     store.write(name, encode(snapshot)[0])
     for other in filter(_NAME.fullmatch, store.names()):
         if other != name:
@@ -237,13 +267,14 @@ def offsets_kept(store: SnapshotStore) -> list[int]:
     return sorted({int(match[1]) for name in store.names() if (match := _NAME.fullmatch(name))})
 
 
-def _newest(store: SnapshotStore, definition: str) -> tuple[Snapshot, list[str]] | None:
+def _newest(store: SnapshotStore, definition: str, tenures: Tenures) -> tuple[Snapshot, list[str]] | None:
     """The newest state that is whole, its slots as in the files, and the names of the chain it is made of."""
     pieces = _Pieces(store, definition)
-    # Of one offset the whole state before the changes: their names sort so.
-    for name in sorted(filter(_NAME.fullmatch, store.names()), reverse=True):
-        chain = pieces.chain(name)
-        if chain:
+    for name in sorted(filter(_NAME.fullmatch, store.names()), key=_order, reverse=True):
+        offset, epoch, _ = _order(name)
+        if not tenures.believes(epoch, offset):
+            _LOG.warning("snapshot not used", path=store.place(name), why=f"owner {epoch} had lost its place by then")
+        elif chain := pieces.chain(name):
             return pieces.merged(chain), chain
     return None
 
@@ -253,8 +284,15 @@ def _numbered_anew(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, state={name: array for name, array in snapshot.state.items() if name != "slots"})
 
 
-def _name(offset: int, kind: str) -> str:
-    return f"{offset:020d}.{kind}"
+def _name(offset: int, epoch: int, kind: str) -> str:
+    return f"{offset:020d}-{epoch:016d}.{kind}" if epoch else f"{offset:020d}.{kind}"
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    """Offset, epoch and kind: of one owner and offset the whole state comes behind the changes."""
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), int(match[2] or 0), match[3]
 
 
 def _size(parts: list[memoryview]) -> int:

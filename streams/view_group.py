@@ -28,6 +28,7 @@ from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
 from streams.open_views import OpenViews
 from streams.snapshot_places import snapshot_store
+from streams.tenures import FencedError
 from streams.view_owner import OpenedViews, ViewOwner
 from streams.view_task import OnlineRows, ViewTask
 from streams.warm_up import warm_up
@@ -210,7 +211,10 @@ class ViewGroup:
             known = {task.plan.version for task in tasks}
             missing = [plan for plan in self._plans[place[0]] if plan.version not in known]
             if missing:
-                opened = [self._open_view(plan, place[1], self._owner.epochs[place]) for plan in missing]
+                try:
+                    opened = [self._open_view(plan, place[1], self._owner.epochs[place]) for plan in missing]
+                except FencedError:
+                    continue  # it is about to be lost
                 tasks.extend(opened)
                 self._consumer.incremental_unassign([TopicPartition(*place)])
                 self._consumer.incremental_assign([TopicPartition(*place, self._start(place, tasks))])

@@ -10,6 +10,7 @@ from headrace.logging import get_logger
 from streams.claims import Claim, NotMemberError, claim_views, read_epochs, release_views
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
+from streams.tenures import FencedError
 from streams.view_task import ViewTask
 
 __all__ = ["OpenedViews", "ViewOwner"]
@@ -86,7 +87,7 @@ class ViewOwner:
             del self._opening[place]
             try:
                 views = found[place] = future.result()
-            except (NotMemberError, UnavailableError) as error:
+            except (NotMemberError, FencedError, UnavailableError) as error:
                 _LOG.info("a partition is opened again", topic=place[0], partition=place[1], why=error.args[0])
                 again[place] = term
                 continue
