@@ -92,6 +92,8 @@ class Fetcher:
         self._paused: set[Place] = set()
         self.has_backlog = False
         """Whether the last fetch read or gave so much that there is likely more at once."""
+        self.is_held_back = False
+        """Whether messages wait here and the last fetch gave none."""
         self._starved_s: float | None = None
         """Since when nothing has come from the broker although messages wait here."""
         self._is_in_the_dark = False
@@ -167,6 +169,7 @@ class Fetcher:
             self._starved_s = time.monotonic()
         batches = self._release(max_rows) if self._knows_ends() else []
         self.has_backlog = (fetched + sum(map(len, batches))) * _FEW > max_rows
+        self.is_held_back = not batches and any(map(len, self._lanes.values()))
         if waiting and not batches and not fetched:
             self._read(1, min(wait_s, 0.005))  # held back by a partition whose messages are on their way
         return batches

@@ -37,7 +37,8 @@ answers within it: two seconds were too few with a load of 15 on two cores."""
 _ROOM_US = 600_000_000
 """Least disorder between partitions that views forgive, see streams.view_group.roomy."""
 _SAY_EVERY_S = 0.1
-"""Others wait for what is said; each time waits for the acknowledgement of what was sent."""
+"""Others wait for what is said; each time waits for the acknowledgement of what was sent. With nothing else
+to do it is said at once: history is read a slack at a time, and each takes as long as it takes to be told of."""
 _COMMIT_S = 30.0
 """Longest wait for the last commits of a worker that leaves."""
 _LOG = get_logger(__name__)
@@ -104,6 +105,7 @@ class SourceGroup:
         self._schedule = _Schedule(every_s=settings.stream.snapshot_every_s, flushed_s=now_s)
         self._unreported = False
         self._said_s = self._passed_s = 0.0
+        self._unsaid = False
         self._board = ReachBoard(settings.redis.url, project.name)
         self._membership = Membership(settings, group, list(self._by_topic), name=name)
         self._owner = SourceOwner(self._membership, bootstrap, now_us)
@@ -136,6 +138,7 @@ class SourceGroup:
         now_s = time.monotonic()
         seen = {(batch.topic, int(number)) for batch in batches for number in set(batch.partitions.tolist())}
         self._set_idle(self._idle.saw(seen, now_s=now_s), idle=False)
+        self._unsaid = self._unsaid or bool(batches)
         for batch in batches:
             self._by_topic[batch.topic].process(batch)
         self._rest(now_s)
@@ -146,8 +149,10 @@ class SourceGroup:
         max_rows = self._settings.stream.flush_rows
         if self._schedule.is_due(self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s):
             self._flush()
-        elif self._foreign and now_s - self._said_s >= _SAY_EVERY_S:
+        elif self._foreign and ((self._unsaid and not batches) or now_s - self._said_s >= _SAY_EVERY_S):
             self._say()
+        elif self._foreign and self._fetcher.is_held_back:
+            self._board.look()
         return sum(map(len, batches))
 
     def flush(self) -> None:
@@ -256,7 +261,7 @@ class SourceGroup:
     def _say(self) -> None:
         """Tell the other workers how far this one is."""
         self._sender.flush()
-        self._said_s = time.monotonic()
+        self._said_s, self._unsaid = time.monotonic(), False
         self._board.say(self._fetcher.reaches(self._owner.epochs))
 
     def _flush(self) -> None:
