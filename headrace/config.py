@@ -94,6 +94,11 @@ class StreamSettings:
     """Processes of ``headrace run stream``, each with its share of the partitions."""
     session_timeout_s: float = 10.0
     """A worker that is not heard of for so long has its partitions given to the others."""
+    metrics_host: str = "127.0.0.1"
+    """Address on which each worker serves ``/metrics`` to Prometheus."""
+    metrics_port: int = 0
+    """Port of the first worker of a home, the next one's is one more; 0: any that is free, which ``headrace status``
+    shows; -1: nothing is served."""
     state_url: str = ""
     """Where state snapshots lie: a path, or an address of fsspec such as ``s3://bucket/state``; empty:
     ``<home>/data/state``. Its credentials come from the environment, as its own library reads them."""

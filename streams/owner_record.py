@@ -18,7 +18,7 @@ from headrace.logging import get_logger
 from streams.snapshot_store import SnapshotStore
 from streams.tenures import FencedError, Tenures
 
-__all__ = ["read_tenures", "record_epoch", "take_office"]
+__all__ = ["is_record", "read_tenures", "record_epoch", "take_office"]
 
 _CLAIM, _OWNER = "claim", "owner"
 _NAME = re.compile(rf"(\d{{20}})\.({_CLAIM}|{_OWNER})")
@@ -64,6 +64,11 @@ def take_office(store: SnapshotStore, epoch: int, find: Callable[[Tenures], tupl
         if old < before.epoch or (old <= epoch and kind == _CLAIM):
             store.remove(_name(old, kind))
     return found, tenures
+
+
+def is_record(name: str) -> bool:
+    """Whether a name is of what is written here, and no snapshot's."""
+    return _NAME.fullmatch(name) is not None
 
 
 def record_epoch(name: str) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from confluent_kafka import TopicPartition
+
 from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
 from headrace.errors import HeadraceError, UnavailableError
@@ -26,6 +28,7 @@ from streams.source_commit import SourceCommit
 from streams.source_owner import SourceOwner
 from streams.source_task import SourceTask
 from streams.source_tasks import SourceTasks
+from streams.stream_metrics import StreamMetrics
 
 __all__ = ["SourceGroup"]
 
@@ -70,12 +73,20 @@ class SourceGroup:
         name: of this worker among those of the project.
         now_us: wall clock.
         stop: set when nobody wants to wait for a server any longer.
+        metrics: counts what is taken over and given up.
     """
 
     def __init__(
-        self, settings: Settings, project: Project, *, name: str, now_us: Callable[[], int], stop: threading.Event
+        self,
+        settings: Settings,
+        project: Project,
+        *,
+        name: str,
+        now_us: Callable[[], int],
+        stop: threading.Event,
+        metrics: StreamMetrics,
     ) -> None:
-        self._settings = settings
+        self._settings, self._metrics = settings, metrics
         self._now_us = now_us
         bootstrap, group = settings.kafka.bootstrap, f"headrace.{project.name}.sources"
         self._sender = Sender(settings, linger_ms=1)
@@ -108,7 +119,7 @@ class SourceGroup:
         self._unsaid = False
         self._board = ReachBoard(settings.redis.url, project.name)
         self._membership = Membership(settings, group, list(self._by_topic), name=name)
-        self._owner = SourceOwner(self._membership, bootstrap, now_us)
+        self._owner = SourceOwner(self._membership, bootstrap, now_us, partial(metrics.taken, "sources"))
 
     @property
     def has_backlog(self) -> bool:
@@ -192,6 +203,17 @@ class SourceGroup:
             for commit in task.durable
         ]
 
+    def lags(self) -> dict[Place, int]:
+        """Messages of each partition that lie at the broker and are not durable here, where that has been heard."""
+        found = {}
+        for task in self._tasks:
+            for commit in task.durable:
+                asked = TopicPartition(task.topic, commit.partition)
+                heard = self._consumer.get_watermark_offsets(asked, cached=True)
+                if heard is not None and heard[1] >= 0:
+                    found[task.topic, commit.partition] = max(heard[1] - commit.offset, 0)
+        return found
+
     def hand_over(self) -> None:
         """Flush, and say that everything may be taken over; nothing is processed from now on."""
         everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._places), term=0)
@@ -209,8 +231,10 @@ class SourceGroup:
         """Take over and give up partitions as the group says, and hear what was committed."""
         for change in self._owner.changes():
             if change.kind is ChangeKind.RELEASED:
+                self._metrics.released("sources", len(change.places))
                 self._release(change)
             else:
+                self._metrics.lost("sources", len(change.places))
                 self._drop(change.places)
         if opened := self._owner.claimed():
             self._open(opened)
@@ -250,6 +274,7 @@ class SourceGroup:
 
     def _own(self, places: Iterable[Place]) -> None:
         self._places = sorted(places)
+        self._metrics.owns("sources", len(self._places))
         self._foreign = self._every - set(self._places)
         self._board.listen(wanted=bool(self._foreign))
         self._fetcher.stand_by(self._foreign, self._board.said)
@@ -287,6 +312,7 @@ class SourceGroup:
         """Give up what somebody else has claimed; whether there was any."""
         fenced = self._owner.fenced()
         if fenced:
+            self._metrics.lost("sources", len(fenced))
             names = sorted(f"{topic}:{number}" for topic, number in fenced)
             _LOG.warning("fenced", partitions=names, why="they have a newer owner; what was not committed is dropped")
             self._drop(fenced)

@@ -226,6 +226,8 @@ class ViewTask:
             sources=self._marks.applied(),
             rows=self._state.events,
             at_us=self._now_us(),
+            duplicates=self._state.duplicates,
+            too_late=self._state.too_late,
         )
 
     def _apply_events(self) -> list[TooLate]:

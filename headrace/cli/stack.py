@@ -71,12 +71,18 @@ def _stay(stack: "EmbeddedStack") -> None:
 
 
 def _status(stack: "EmbeddedStack", *, as_json: bool) -> int:
+    from streams.worker_lock import running_workers
+
     status = stack.status()
+    workers = running_workers(load_settings(status.home))
     if as_json:
         content = {**asdict(status), "home": str(status.home), "is_up": status.is_up}
-        print(json.dumps(content, indent=2))
+        print(json.dumps({**content, "stream_workers": list(map(asdict, workers))}, indent=2))
     else:
         _print_status(status)
+        for worker in workers:
+            metrics = worker.metrics or "metrics are not served"
+            print(f"stream    {worker.project} {worker.number:<3} {metrics}  pid {worker.pid}")
     return 0 if status.is_up else 1
 
 
