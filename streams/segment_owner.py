@@ -89,7 +89,7 @@ class OwnedFolder:
             epoch = _epoch_of(segment.path)
             # One that begins in its owner's time and ends behind it was not late: state and log do not fit each other.
             if 0 < epoch < self._epoch and not self._tenures.believes(epoch, segment.first):
-                _LOG.warning("segment of a former owner removed", path=segment.path, epoch=epoch, now=self._epoch)
+                _LOG.info("segment of a former owner removed", path=segment.path, epoch=epoch, now=self._epoch)
                 segment.path.unlink(missing_ok=True)
                 removed = True
         if removed:

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 from feature_store.redis_online import OnlineWriter
+from feature_store.registered_views import versions_of
 from headrace.clock import SystemClock
 from headrace.config import Settings
 from headrace.contracts.topics import CONTROL_TOPICS, Topic, dead_letters, keyed_topic
@@ -110,7 +111,7 @@ class StreamWorker:
             self._metrics = StreamMetrics()
             served = MetricsServer(settings.stream, self._place.number, self._metrics.registry)
             closing.callback(served.close)
-            self._place.say(metrics=served.address)
+            self._place.say(metrics=served.address, views=versions_of(project))
             self._progress = Progress(settings.redis.url, project.name)
             closing.callback(self._progress.close)
             self._online = OnlineWriter(settings.redis.url, project.name)

@@ -15,7 +15,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
@@ -25,8 +25,9 @@ from headrace.config import Settings
 from headrace.contracts.codec import decode, encode
 from headrace.errors import IntegrityError, RejectedError
 
-__all__ = ["RunningWorker", "WorkerPlace", "lock_path", "running_workers", "stopped_worker", "take_place"]
+__all__ = ["RESTART", "RunningWorker", "WorkerPlace", "lock_path", "running_workers", "stopped_worker", "take_place"]
 
+RESTART = "a worker learns definitions when it begins; stop and start `headrace run stream`"
 _SAVED = b"saved\n"
 
 
@@ -34,6 +35,7 @@ _SAVED = b"saved\n"
 class _Facts:
     pid: int
     metrics: str
+    views: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +54,14 @@ class WorkerPlace:
         """Everything the worker knows is durable, and it does nothing more."""
         _mark_saved(self.handles[1])
 
-    def say(self, *, metrics: str) -> None:
-        """Let :func:`running_workers` find this process."""
-        self.facts.write_bytes(encode(_Facts(pid=os.getpid(), metrics=metrics)))
+    def say(self, *, metrics: str, views: dict[str, str]) -> None:
+        """Let :func:`running_workers` find this process.
+
+        Args:
+            metrics: address of its metrics.
+            views: versions of the definitions it has.
+        """
+        self.facts.write_bytes(encode(_Facts(pid=os.getpid(), metrics=metrics, views=views)))
 
     def give_up(self) -> None:
         """Let others have it."""
@@ -107,6 +114,8 @@ class RunningWorker:
     pid: int
     metrics: str
     """Address of its metrics; empty when it serves none."""
+    views: dict[str, str]
+    """Versions of the definitions it began with."""
 
 
 def running_workers(settings: Settings) -> list[RunningWorker]:
@@ -118,7 +127,13 @@ def running_workers(settings: Settings) -> list[RunningWorker]:
             # Of one that was killed the facts stay; its number may be another process' by now.
             if psutil.pid_exists(facts.pid) and _is_held(path.with_suffix(".lock")):
                 found.append(
-                    RunningWorker(project=path.parts[-3], number=int(path.stem), pid=facts.pid, metrics=facts.metrics)
+                    RunningWorker(
+                        project=path.parts[-3],
+                        number=int(path.stem),
+                        pid=facts.pid,
+                        metrics=facts.metrics,
+                        views=facts.views,
+                    )
                 )
     return sorted(found, key=lambda worker: (worker.project, worker.number))
 
