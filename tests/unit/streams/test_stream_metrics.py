@@ -1,5 +1,6 @@
 """What a worker says to Prometheus: names and labels by its conventions, and the numbers of its partitions."""
 
+import re
 import time
 import urllib.request
 from functools import partial
@@ -102,3 +103,13 @@ def test_a_port_is_the_first_workers_and_one_that_is_taken_stops_nobody(metrics:
         assert MetricsServer(StreamSettings(metrics_port=-1), 2, metrics.registry).address == ""
     finally:
         first.close()
+
+
+def test_every_metric_is_in_the_documentation(metrics: StreamMetrics) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    written = set(re.findall(r"`(headrace_\w+?)(?:_total)?`", text)) | {
+        f"headrace_stream_partitions_{what}" for what in re.findall(r"`\.\.\._(\w+?)_total`", text)
+    }
+    told(metrics, 1)
+
+    assert {family.name for family in metrics.registry.collect()} == written
