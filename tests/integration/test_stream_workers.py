@@ -198,7 +198,8 @@ def test_a_zombie_comes_back_after_its_partitions_moved(
     with ExitStack() as running:
         zombie = running.enter_context(worker_of(stack, moved, tmp_path / "zombie.log"))
         other = running.enter_context(worker_of(stack, moved, tmp_path / "other.log"))
-        eventually(lambda: other.said("partition taken over"), timeout_s=60, what="both have a share")
+        for worker in (zombie, other):
+            eventually(lambda worker=worker: worker.said("partition taken over"), timeout_s=60, what="a share")
         applied(stack, moved, ends, zombie, other)
         ends = publish(stack, moved, next(parts))
         eventually(lambda: reached(stack, moved, ends) or None, timeout_s=60, what="it is in the middle")
