@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store import drain_kernels, ring_kernels, table_kernels
+from feature_store import drain_kernels, query_kernels, ring_kernels, table_kernels
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NULL, ViewPlan
@@ -274,7 +274,8 @@ class ViewState:
         along_us = times_us[events]
         if len(events) and (along_us[1:] < along_us[:-1]).any():
             events = events[np.argsort(along_us, kind="stable")]
-        return table_kernels.grouped(events, event_slots, used)
+        order: I64 = query_kernels.grouped(events, event_slots, used)[0]
+        return order
 
     def _counters(self) -> I64:
         own = [self.watermark_us, self._swept_us, self.events, self.duplicates, self.too_late]
