@@ -170,10 +170,11 @@ def set_labels(
     watermark_us: int,
     lateness_us: int,
     retention_us: int,
+    labelled: NDArray[np.int32],
 ) -> int:
     """Set labels and return how many changed; those of unknown events wait in ``pending`` from ``since_us`` on.
 
-    ``pending`` must have room.
+    ``pending`` must have room. ``labelled`` begins with the slots of those that changed.
     """
     meta, next_change, reworked, counters = slots.meta, slots.next_change, slots.reworked, slots.counters
     pending_id, pending_value, pending_at = pending.id, pending.value, pending.at
@@ -204,6 +205,7 @@ def set_labels(
         if folds.size > 0:
             for k in range(position, end):
                 refold(arena, k, features, folds)
+        labelled[changed] = slot
         changed += 1
         reworked[slot] = min(reworked[slot], t)
         touch(slot, max(t + label_enter_us, watermark_us - lateness_us), watermark_us, meta, next_change)

@@ -36,6 +36,9 @@ __all__ = [
     "take_slot",
 ]
 
+_TOGETHER = 256
+"""Keys looked up in turns."""
+
 
 @kernel
 def id_home(event_id: int, mask: int) -> np.int64:
@@ -76,14 +79,27 @@ def find_slots(keys: I64, slots: Slots) -> NDArray[np.int32]:
     """Slots of int64 keys, made for new ones; the table must have room."""
     meta, table = slots.meta, slots.table
     found = np.empty(keys.size, dtype=np.int32)
+    places = np.empty(_TOGETHER, dtype=np.int64)
     mask = table.size - 1
-    for e in range(keys.size):
-        place = mix64(keys[e]) & mask
-        while table[place] >= 0 and meta[table[place], KEY] != keys[e]:
-            place = (place + 1) & mask
-        if table[place] < 0:
-            table[place] = take_slot(keys[e], slots)
-        found[e] = table[place]
+    for first in range(0, keys.size, _TOGETHER):
+        number = min(_TOGETHER, keys.size - first)
+        # In turns, so that the processor waits for the memory of many keys at once.
+        for k in range(number):
+            places[k] = mix64(keys[first + k]) & mask
+        for k in range(number):
+            found[first + k] = table[places[k]]
+        for k in range(number):
+            # The last slot stands in where there is none; its key decides nothing then.
+            places[k] = ~places[k] if meta[found[first + k], KEY] == keys[first + k] else places[k]
+        for k in range(number):
+            if places[k] < 0 and found[first + k] >= 0:
+                continue
+            place = places[k] if places[k] >= 0 else ~places[k]
+            while table[place] >= 0 and meta[table[place], KEY] != keys[first + k]:
+                place = (place + 1) & mask
+            if table[place] < 0:
+                table[place] = take_slot(keys[first + k], slots)
+            found[first + k] = table[place]
     return found
 
 
