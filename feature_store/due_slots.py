@@ -29,7 +29,8 @@ class DueSlots:
 
     def rebuild(self, next_change: I64) -> None:
         """Begin anew with these instants, of as many slots as they are."""
-        levels, below = [], next_change
+        levels: list[I64] = []
+        below = next_change
         while len(below) > FAN_OUT or not levels:
             least = below.reshape(-1, FAN_OUT).min(axis=1)
             padding = np.full(-len(least) % FAN_OUT, NEVER_US, dtype=np.int64)
