@@ -168,7 +168,8 @@ class StateMemory:
         self.arena = empty_arena(self._plan, 2 * int(ring_kernels.room_needed(self.slots)) + 1024)
         self.known = empty_ids(power_of_two(2 * len(t)))  # filling it is half the time of a restart
         shape = shape_of(self._plan)
-        ring_kernels.load(counts, t, ids, inputs, base, shape, self.slots, self.arena, self.known)
+        ring_kernels.load(counts, t, ids, inputs, base, shape, self.slots, self.arena)
+        self.slots.counters[IDS] = table_kernels.note_ids(counts, t, ids, self.known)
 
     def _rebuild_keys(self, live: NDArray[np.bool_], size: int) -> None:
         table = np.full(size, -1, dtype=np.int32)

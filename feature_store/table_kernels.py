@@ -32,6 +32,7 @@ __all__ = [
     "grouped",
     "id_home",
     "id_place",
+    "note_ids",
     "pending_label",
     "purge_ids",
     "rebuild_ids",
@@ -212,6 +213,35 @@ def rebuild_ids(old: I64, new: I64) -> None:
                 place = (place + 1) & mask
             for column in range(3):
                 new[place, column] = old[source, column]
+
+
+@allocating_kernel
+def note_ids(counts: I64, t: I64, ids: I64, known: I64) -> int:
+    """Fill an empty id table with the events of slots, ``counts`` of each; returns how many ids there are."""
+    mask, noted, slot, end = known.shape[0] - 1, 0, -1, 0
+    places, there = np.empty(_TOGETHER, dtype=np.int64), np.empty(_TOGETHER, dtype=np.int64)
+    for first in range(0, ids.size, _TOGETHER):
+        number = min(_TOGETHER, ids.size - first)
+        # In turns, as in find_slots.
+        for k in range(number):
+            places[k] = id_home(ids[first + k], mask)
+        for k in range(number):
+            there[k] = known[places[k], SLOT]
+        for k in range(number):
+            source, place = first + k, places[k]
+            while source >= end:
+                slot += 1
+                end += counts[slot]
+            # What was there may be another id, and an empty place may have been taken since.
+            if there[k] >= 0 or known[place, SLOT] >= 0:
+                place = id_place(ids[source], known)
+            if known[place, SLOT] < 0:
+                noted += 1
+            # Of two events with one id only the younger can still be alive.
+            elif known[place, TIME] >= t[source]:
+                continue
+            known[place, EVENT], known[place, TIME], known[place, SLOT] = ids[source], t[source], slot
+    return noted
 
 
 @kernel
