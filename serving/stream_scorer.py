@@ -149,7 +149,7 @@ class StreamScorer:
         for message in messages:
             topic = message.topic()
             try:
-                value = read_json(message.value() or b"")
+                value = read_json(message.value() or b"", max_depth=32)
                 event = self._streams[topic].read(value, now_us=message.timestamp()[1] * 1000)
             except RequestError:
                 self.skipped += 1

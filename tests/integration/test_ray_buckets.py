@@ -35,12 +35,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warning
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two nodes of one core each, in processes of their own."""
-    # Not pytest's folder: the name of a socket has 107 characters at most.
+    # Not pytest's folder: the name of a socket has 107 characters at most. Told by the environment, for a cluster also
+    # leaves its address where the next one would look for it.
     folder = tempfile.mkdtemp(prefix="ray-")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TMPDIR", folder)
         patch.syspath_prepend(str(_ROOT))
-        nodes = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False, "temp_dir": folder})
+        nodes = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
         nodes.add_node(**_NODE)
         nodes.wait_for_nodes()
         try:

@@ -13,7 +13,7 @@ from serving.feast_payload import FeastPayload, FeatureQuery
 from serving.request_error import RequestError
 from tests.unit.serving.cards import NOON_US, project
 
-PAYLOAD = FeastPayload(project, max_batch=3)
+PAYLOAD = FeastPayload(project, max_batch=3, max_depth=8)
 GOOD: dict[str, Any] = {
     "features": ["spending:count_1d", "trouble:mean_bad_7d"],
     "entities": {"card": [1, 2], "shop": [7, 8]},
