@@ -118,7 +118,7 @@ class FeastPayload:
     def _references(self, payload: Mapping[str, Any]) -> list[str]:
         service, features = payload.get("feature_service"), payload.get("features")
         if service is not None:
-            if features:
+            if features is not None and features != []:
                 raise RequestError("features", "stands beside feature_service", hint="give one of the two")
             if not isinstance(service, str) or service not in self._services:
                 raise RequestError(

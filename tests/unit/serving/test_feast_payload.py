@@ -125,6 +125,8 @@ def test_an_entity_no_asked_feature_needs_is_echoed_as_feast_does() -> None:
         ({"features": ["night:late"]}, "features[0]", 400),
         ({"features": ["spending:count_1d"] * 2}, "features[1]", 400),
         ({"feature_service": "cards"}, "features", 400),
+        ({"feature_service": "cards", "features": {}}, "features", 400),
+        ({"feature_service": "cards", "features": False}, "features", 400),
         ({"feature_service": "nobody", "features": None}, "feature_service", 404),
         ({"entities": None}, "entities", 400),
         ({"entities": {"card": [1]}}, "entities.shop", 400),
