@@ -61,8 +61,8 @@ def _features(project: Project, max_batch: int) -> Schema:
     }
     listed = {"type": "array", "minItems": 1, "uniqueItems": True, "items": _choice(names)}
     # Feast's own clients send null for the one they do not ask by.
-    by_name = {"features": listed, "feature_service": {"type": "null"}}
-    by_service = {"feature_service": _choice(services), "features": {"anyOf": [{"type": "null"}, _no_items()]}}
+    by_name: Schema = {"features": listed, "feature_service": {"type": "null"}}
+    by_service: Schema = {"feature_service": _choice(services), "features": {"anyOf": [{"type": "null"}, _no_items()]}}
     request = {
         "anyOf": [
             _object({**by_name, **rest}, ["features", "entities"]),
