@@ -16,7 +16,7 @@ from feature_store.json_depth import is_deeper
 from headrace.clock import format_us
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 
-__all__ = ["MAX_MESSAGE_BYTES", "NULL_INT", "Refused", "check_message", "check_time_bounds"]
+__all__ = ["MAX_MESSAGE_BYTES", "NULL_INT", "Refused", "bad_label", "check_message", "check_time_bounds"]
 
 MAX_MESSAGE_BYTES = 65_536
 """A flat event is a few hundred bytes; beyond this it is somebody's mistake."""
@@ -78,6 +78,11 @@ def check_message(value: bytes, schema: Mapping[str, FieldType], time: str | Non
     if time is not None:
         values[time] = _check_time(time, found[time])
     return values
+
+
+def bad_label(name: str, value: int, allowed: frozenset[int]) -> tuple[str, str]:
+    """Reason and detail of an outcome that is none."""
+    return "bad_label", f"field {name!r} is {value}; it may be {sorted(allowed)}"
 
 
 def check_time_bounds(time_us: int, arrival_us: int, earliest_us: int, future_us: int) -> None:
