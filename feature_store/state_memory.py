@@ -116,10 +116,12 @@ class StateMemory:
         if 2 * needed > len(slots.table):
             self._rebuild_keys(slots.meta[: self.used, CAP] != GONE, power_of_two(2 * needed))
         if 2 * (int(slots.counters[IDS]) + n) > len(self.known):
-            live = int(table_kernels.live_ids(self.known, oldest_us))
-            table = empty_ids(power_of_two(4 * live + 2 * n))
-            slots.counters[IDS] = table_kernels.rebuild_ids(self.known, table, oldest_us)
-            self.known = table
+            kept = slots.counters[IDS] = table_kernels.purge_ids(self.known, oldest_us)
+            # An eighth stays free for the ids to come, so that few batches begin with this.
+            if 8 * (int(kept) + n) > 3 * len(self.known):
+                table = empty_ids(power_of_two(4 * (int(kept) + n)))
+                table_kernels.rebuild_ids(self.known, table)
+                self.known = table
 
     def reserve_pending(self, n: int, oldest_us: int) -> None:
         """Make room for ``n`` waiting labels; those that wait since before ``oldest_us`` may go."""
