@@ -12,10 +12,8 @@ from feature_store.state_arrays import (
     COUNT,
     DIRTY,
     EMITTED,
-    EVENT,
     FREE,
     GONE,
-    IDS,
     PENDING,
     SLOT,
     START,
@@ -25,9 +23,12 @@ from feature_store.state_arrays import (
     PendingLabels,
     Slots,
 )
-from feature_store.table_kernels import id_place, pending_label, pending_place
+from feature_store.table_kernels import id_place, pending_place
 
 __all__ = ["compact", "evict_idle", "insert", "load", "room_needed", "set_labels"]
+
+_RUN = 64
+"""Most events of a key that room is made for at once: whatever their number, an arena twice as large has it."""
 
 
 @kernel
@@ -41,13 +42,15 @@ def touch(slot: int, dirty_us: int, watermark_us: int, meta: I64, next_change: I
 
 
 @kernel
-def make_room(slot: int, meta: I64, counters: I64, arena: I64, features: I64, folds: I64) -> bool:
-    """Move a full block to where one more event fits; False: the arena is full."""
+def make_room(slot: int, more: int, meta: I64, counters: I64, arena: I64, features: I64, folds: I64) -> bool:
+    """Move a block to where ``more`` events fit behind those it has; False: the arena is full."""
     start, rows = meta[slot, START], meta[slot, COUNT] + 1
     target, cap = meta[slot, BASE], meta[slot, CAP]
     fresh = cap == 0
-    if fresh or start - target < cap // 2:
+    if fresh or start - target < cap // 2 or rows + more > cap:
         cap = max(8, 2 * cap)
+        while cap < rows + more:
+            cap *= 2
         target = counters[TOP]
         if target + cap > arena.shape[0]:
             return False
@@ -66,58 +69,59 @@ def make_room(slot: int, meta: I64, counters: I64, arena: I64, features: I64, fo
 @kernel
 def insert(
     begin: int,
+    order: I64,
     event_slots: NDArray[np.int32],
     times: I64,
     ids: I64,
     inputs: I64,
     slots: Slots,
     arena: I64,
-    known: I64,
-    pending: PendingLabels,
     shape: Shape,
-    label_input: int,
     watermark_us: int,
-    lateness_us: int,
-    retention_us: int,
-    outcome: NDArray[np.int8],
+    floor_us: int,
 ) -> int:
-    """Insert events from position ``begin`` on; returns where it stopped because the arena is full.
+    """Insert the events ``order[begin:]``; returns where it stopped because the arena is full.
 
-    ``inputs`` takes the labels that waited. ``outcome``: 0 applied, 1 duplicate, 2 older than what is kept.
+    Any order gives the same histories; those of a key together, by time, find its memory in the cache.
+
+    Args:
+        begin: first place of ``order``.
+        order: events to insert.
+        event_slots, times, ids, inputs: of every event.
+        slots, arena, shape: of the view.
+        watermark_us: where the view is.
+        floor_us: the log does not say again what was before.
     """
     meta, next_change, reworked = slots.meta, slots.next_change, slots.reworked
     counters, seen = slots.counters, shape.seen
     features, folds = shape.features, shape.folds
-    oldest, floor = watermark_us - retention_us, watermark_us - lateness_us
-    labels_wait = label_input >= 0 and counters[PENDING] > 0
-    for e in range(begin, times.size):
-        t, event_id, slot = times[e], ids[e], event_slots[e]
-        if t < oldest:
-            outcome[e] = 2
-            continue
-        place = id_place(event_id, known)
-        if known[place, SLOT] >= 0 and known[place, TIME] >= oldest:
-            outcome[e] = 1
-            continue
-        is_full = meta[slot, START] + meta[slot, COUNT] + 1 >= meta[slot, BASE] + meta[slot, CAP]
-        if is_full and not make_room(slot, meta, counters, arena, features, folds):
-            return e
-        if known[place, SLOT] < 0:
-            counters[IDS] += 1
-        known[place, EVENT], known[place, TIME], known[place, SLOT] = event_id, t, slot
-        outcome[e] = 0
-        if labels_wait:
-            inputs[label_input, e] = pending_label(event_id, inputs[label_input, e], pending, floor)
+    n = begin
+    while n < order.size:
+        slot, stop, furthest = event_slots[order[n]], n + 1, min(n + _RUN, order.size)
+        while stop < furthest and event_slots[order[stop]] == slot:
+            stop += 1
+        rows = meta[slot, COUNT] + 1
+        if meta[slot, START] + rows + stop - n > meta[slot, BASE] + meta[slot, CAP] and not make_room(
+            slot, stop - n, meta, counters, arena, features, folds
+        ):
+            return n
         first = meta[slot, START]
         end = first + meta[slot, COUNT]
-        if end == first or arena[end - 1, T] < t or (arena[end - 1, T] == t and arena[end - 1, ID] < event_id):
-            put(arena, end, t, event_id, inputs, e, seen, features, folds)
-        else:
-            put_between(arena, first, end, t, event_id, inputs, e, seen, features, folds)
-            reworked[slot] = min(reworked[slot], t)
-        meta[slot, COUNT] += 1
-        touch(slot, max(t, floor), watermark_us, meta, next_change)
-    return times.size
+        dirty_us = NEVER_US
+        for place in range(n, stop):
+            e = order[place]
+            t, event_id = times[e], ids[e]
+            if end == first or arena[end - 1, T] < t or (arena[end - 1, T] == t and arena[end - 1, ID] < event_id):
+                put(arena, end, t, event_id, inputs, e, seen, features, folds)
+            else:
+                put_between(arena, first, end, t, event_id, inputs, e, seen, features, folds)
+                reworked[slot] = min(reworked[slot], t)
+            end += 1
+            dirty_us = min(dirty_us, t)
+        meta[slot, COUNT] = end - first
+        touch(slot, max(dirty_us, floor_us), watermark_us, meta, next_change)
+        n = stop
+    return order.size
 
 
 @kernel
@@ -170,10 +174,11 @@ def set_labels(
     watermark_us: int,
     lateness_us: int,
     retention_us: int,
+    labelled: NDArray[np.int32],
 ) -> int:
     """Set labels and return how many changed; those of unknown events wait in ``pending`` from ``since_us`` on.
 
-    ``pending`` must have room.
+    ``pending`` must have room. ``labelled`` begins with the slots of those that changed.
     """
     meta, next_change, reworked, counters = slots.meta, slots.next_change, slots.reworked, slots.counters
     pending_id, pending_value, pending_at = pending.id, pending.value, pending.at
@@ -204,6 +209,7 @@ def set_labels(
         if folds.size > 0:
             for k in range(position, end):
                 refold(arena, k, features, folds)
+        labelled[changed] = slot
         changed += 1
         reworked[slot] = min(reworked[slot], t)
         touch(slot, max(t + label_enter_us, watermark_us - lateness_us), watermark_us, meta, next_change)
@@ -270,22 +276,12 @@ def compact(slots: Slots, old: I64, new: I64) -> None:
 
 
 @kernel
-def load(
-    counts: I64,
-    t: I64,
-    ids: I64,
-    inputs: I64,
-    base: I64,
-    shape: Shape,
-    slots: Slots,
-    arena: I64,
-    known: I64,
-) -> None:
-    """Fill a state whose slots are taken, in order, but empty; everything has room.
+def load(counts: I64, t: I64, ids: I64, inputs: I64, base: I64, shape: Shape, slots: Slots, arena: I64) -> None:
+    """Fill the histories of a state whose slots are taken, in order, but empty; everything has room.
 
     ``base``: (n, C) lifetime cells before the events of each slot.
     """
-    meta, counters, seen = slots.meta, slots.counters, shape.seen
+    meta, seen = slots.meta, shape.seen
     features, folds, first_cell = shape.features, shape.folds, shape.base
     top, source = 0, 0
     for slot in range(counts.size):
@@ -296,12 +292,6 @@ def load(
             arena[top, first_cell + c] = base[slot, c]
         for k in range(counts[slot]):
             put(arena, top + k, t[source], ids[source], inputs, source, seen, features, folds)
-            place = id_place(ids[source], known)
-            if known[place, SLOT] < 0:
-                counters[IDS] += 1
-            # Of two events with one id only the younger can still be alive.
-            if known[place, SLOT] < 0 or known[place, TIME] < t[source]:
-                known[place, EVENT], known[place, TIME], known[place, SLOT] = ids[source], t[source], slot
             source += 1
         top += meta[slot, CAP]
-    counters[TOP] = top
+    slots.counters[TOP] = top

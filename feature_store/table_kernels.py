@@ -15,7 +15,9 @@ from feature_store.state_arrays import (
     EMITTED,
     EVENT,
     FREE,
+    IDS,
     KEY,
+    PENDING,
     SLOT,
     START,
     TIME,
@@ -25,16 +27,21 @@ from feature_store.state_arrays import (
 )
 
 __all__ = [
+    "admit",
     "find_slots",
     "id_home",
     "id_place",
-    "live_ids",
+    "note_ids",
     "pending_label",
+    "purge_ids",
     "rebuild_ids",
     "rebuild_keys",
     "rebuild_pending",
     "take_slot",
 ]
+
+_TOGETHER = 256
+"""Keys looked up in turns."""
 
 
 @kernel
@@ -51,6 +58,51 @@ def id_place(event_id: int, known: I64) -> np.int64:
     while known[place, SLOT] >= 0 and known[place, EVENT] != event_id:
         place = (place + 1) & mask
     return place
+
+
+@kernel
+def admit(
+    event_slots: NDArray[np.int32],
+    times: I64,
+    ids: I64,
+    inputs: I64,
+    counters: I64,
+    known: I64,
+    pending: PendingLabels,
+    label_input: int,
+    oldest_us: int,
+    floor_us: int,
+    outcome: NDArray[np.int8],
+) -> None:
+    """Note the ids of events in their order, and say which are to be applied.
+
+    Args:
+        event_slots, times, ids: of each event.
+        inputs: takes the labels that waited.
+        counters: of the slots.
+        known: the id table; it must have room.
+        pending: labels that wait since ``floor_us`` or later are given to their events.
+        label_input: row of ``inputs`` for labels; negative without.
+        oldest_us: what is older is forgotten.
+        floor_us: see ``pending``.
+        outcome: written: 0 apply, 1 duplicate, 2 older than what is kept.
+    """
+    labels_wait = label_input >= 0 and counters[PENDING] > 0
+    for e in range(times.size):
+        if times[e] < oldest_us:
+            outcome[e] = 2
+            continue
+        place = id_place(ids[e], known)
+        if known[place, SLOT] >= 0:
+            if known[place, TIME] >= oldest_us:
+                outcome[e] = 1
+                continue
+        else:
+            counters[IDS] += 1
+        known[place, EVENT], known[place, TIME], known[place, SLOT] = ids[e], times[e], event_slots[e]
+        outcome[e] = 0
+        if labels_wait:
+            inputs[label_input, e] = pending_label(ids[e], inputs[label_input, e], pending, floor_us)
 
 
 @kernel
@@ -76,14 +128,27 @@ def find_slots(keys: I64, slots: Slots) -> NDArray[np.int32]:
     """Slots of int64 keys, made for new ones; the table must have room."""
     meta, table = slots.meta, slots.table
     found = np.empty(keys.size, dtype=np.int32)
+    places = np.empty(_TOGETHER, dtype=np.int64)
     mask = table.size - 1
-    for e in range(keys.size):
-        place = mix64(keys[e]) & mask
-        while table[place] >= 0 and meta[table[place], KEY] != keys[e]:
-            place = (place + 1) & mask
-        if table[place] < 0:
-            table[place] = take_slot(keys[e], slots)
-        found[e] = table[place]
+    for first in range(0, keys.size, _TOGETHER):
+        number = min(_TOGETHER, keys.size - first)
+        # In turns, so that the processor waits for the memory of many keys at once.
+        for k in range(number):
+            places[k] = mix64(keys[first + k]) & mask
+        for k in range(number):
+            found[first + k] = table[places[k]]
+        for k in range(number):
+            # The last slot stands in where there is none; its key decides nothing then.
+            places[k] = ~places[k] if meta[found[first + k], KEY] == keys[first + k] else places[k]
+        for k in range(number):
+            if places[k] < 0 and found[first + k] >= 0:
+                continue
+            place = places[k] if places[k] >= 0 else ~places[k]
+            while table[place] >= 0 and meta[table[place], KEY] != keys[first + k]:
+                place = (place + 1) & mask
+            if table[place] < 0:
+                table[place] = take_slot(keys[first + k], slots)
+            found[first + k] = table[place]
     return found
 
 
@@ -101,27 +166,65 @@ def rebuild_keys(slots: Slots, live: NDArray[np.bool_], table: NDArray[np.int32]
 
 
 @kernel
-def live_ids(known: I64, oldest_us: int) -> int:
-    """Entries not older than ``oldest_us``."""
-    live = 0
-    for place in range(known.shape[0]):
-        live += known[place, SLOT] >= 0 and known[place, TIME] >= oldest_us
-    return live
+def purge_ids(known: I64, oldest_us: int) -> int:
+    """Take the entries older than ``oldest_us`` out of the table, which has an empty place; returns how many stay."""
+    mask, kept, begin = known.shape[0] - 1, 0, 0
+    while known[begin, SLOT] >= 0:
+        begin += 1
+    # From behind an empty place on, every entry goes to where it belongs now: never further back than it stood.
+    for step in range(1, known.shape[0]):
+        source = (begin + step) & mask
+        slot, t = known[source, SLOT], known[source, TIME]
+        if slot < 0:
+            continue
+        known[source, SLOT] = -1
+        if t >= oldest_us:
+            place = id_place(known[source, EVENT], known)
+            known[place, EVENT], known[place, TIME], known[place, SLOT] = known[source, EVENT], t, slot
+            kept += 1
+    return kept
 
 
 @kernel
-def rebuild_ids(old: I64, new: I64, oldest_us: int) -> int:
-    """Fill an empty id table with the entries not older than ``oldest_us``; returns their number."""
-    mask, kept = new.shape[0] - 1, 0
+def rebuild_ids(old: I64, new: I64) -> None:
+    """Fill an empty id table with the entries of another."""
+    mask = new.shape[0] - 1
     for source in range(old.shape[0]):
-        if old[source, SLOT] >= 0 and old[source, TIME] >= oldest_us:
+        if old[source, SLOT] >= 0:
             place = id_home(old[source, EVENT], mask)
             while new[place, SLOT] >= 0:
                 place = (place + 1) & mask
             for column in range(3):
                 new[place, column] = old[source, column]
-            kept += 1
-    return kept
+
+
+@allocating_kernel
+def note_ids(counts: I64, t: I64, ids: I64, known: I64) -> int:
+    """Fill an empty id table with the events of slots, ``counts`` of each; returns how many ids there are."""
+    mask, noted, slot, end = known.shape[0] - 1, 0, -1, 0
+    places, there = np.empty(_TOGETHER, dtype=np.int64), np.empty(_TOGETHER, dtype=np.int64)
+    for first in range(0, ids.size, _TOGETHER):
+        number = min(_TOGETHER, ids.size - first)
+        # In turns, as in find_slots.
+        for k in range(number):
+            places[k] = id_home(ids[first + k], mask)
+        for k in range(number):
+            there[k] = known[places[k], SLOT]
+        for k in range(number):
+            source, place = first + k, places[k]
+            while source >= end:
+                slot += 1
+                end += counts[slot]
+            # What was there may be another id, and an empty place may have been taken since.
+            if there[k] >= 0 or known[place, SLOT] >= 0:
+                place = id_place(ids[source], known)
+            if known[place, SLOT] < 0:
+                noted += 1
+            # Of two events with one id only the younger can still be alive.
+            elif known[place, TIME] >= t[source]:
+                continue
+            known[place, EVENT], known[place, TIME], known[place, SLOT] = ids[source], t[source], slot
+    return noted
 
 
 @kernel

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store import drain_kernels, ring_kernels
+from feature_store import drain_kernels, query_kernels, ring_kernels, table_kernels
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NULL, ViewPlan
@@ -29,6 +29,9 @@ BEGINNING_US = -(2**62)
 """Watermark before any event; far from the edge of int64, so durations can be subtracted."""
 _SWEEPS_PER_RETENTION = 4
 """How often keys without new events are looked through; bounds dead memory to a quarter of the live."""
+
+_SLOTS_PER_EVENT = 4
+"""With more slots than that, counting them costs more than the cache gives back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,29 +95,41 @@ class ViewState:
         raise_peaks(inputs, memory.peaks)
         event_slots = memory.slots_of(keys)
         outcome = np.empty(len(times_us), dtype=np.int8)
+        floor_us = self.watermark_us - self.plan.lateness_us
+        table_kernels.admit(
+            event_slots,
+            times_us,
+            ids,
+            inputs,
+            memory.slots.counters,
+            memory.known,
+            memory.pending,
+            self.plan.label_input,
+            self.watermark_us - self.plan.retention_us,
+            floor_us,
+            outcome,
+        )
+        order = self._order(event_slots, times_us, np.flatnonzero(outcome == 0))
         done = 0
         while True:
             done = ring_kernels.insert(
                 done,
+                order,
                 event_slots,
                 times_us,
                 ids,
                 inputs,
                 memory.slots,
                 memory.arena,
-                memory.known,
-                memory.pending,
                 self._shape,
-                self.plan.label_input,
                 self.watermark_us,
-                self.plan.lateness_us,
-                self.plan.retention_us,
-                outcome,
+                floor_us,
             )
-            if done == len(times_us):
+            if done == len(order):
                 break
             memory.grow_arena()
-        applied, duplicates = int(np.count_nonzero(outcome == 0)), int(np.count_nonzero(outcome == 1))
+        memory.due.touch(event_slots, memory.slots.next_change)
+        applied, duplicates = len(order), int(np.count_nonzero(outcome == 1))
         too_late = np.flatnonzero(outcome == 2).astype(np.int64, copy=False)
         self.events += applied
         self.duplicates += duplicates
@@ -140,23 +155,25 @@ class ViewState:
         since_us = max(self.watermark_us, arrived_us)
         memory.reserve_pending(len(ids), self.watermark_us - self.plan.lateness_us)
         memory.changes.note_labels(since_us)
-        return int(
-            ring_kernels.set_labels(
-                plain(ids),
-                plain(values),
-                memory.slots,
-                memory.arena,
-                memory.known,
-                memory.pending,
-                self._shape,
-                self.plan.label_input,
-                self.plan.label_enter_us,
-                since_us,
-                self.watermark_us,
-                self.plan.lateness_us,
-                self.plan.retention_us,
-            )
+        labelled = np.empty(len(ids), dtype=np.int32)
+        changed = ring_kernels.set_labels(
+            plain(ids),
+            plain(values),
+            memory.slots,
+            memory.arena,
+            memory.known,
+            memory.pending,
+            self._shape,
+            self.plan.label_input,
+            self.plan.label_enter_us,
+            since_us,
+            self.watermark_us,
+            self.plan.lateness_us,
+            self.plan.retention_us,
+            labelled,
         )
+        memory.due.touch(labelled[:changed], memory.slots.next_change)
+        return int(changed)
 
     def advance(self, watermark_us: int) -> None:
         """Move event time forward; an earlier instant is ignored."""
@@ -169,7 +186,9 @@ class ViewState:
 
     def touch_all(self) -> None:
         """Let the next drain give the row of every key that is held, changed or not."""
-        self._memory.slots.next_change[self._memory.held()] = NULL
+        memory, held = self._memory, self._memory.held()
+        memory.slots.next_change[held] = NULL
+        memory.due.touch(held.astype(np.int32), memory.slots.next_change)
 
     def drain(self, *, log: bool) -> Drained:
         """Rows that changed since the last drain, evaluated at each key's last event or the watermark.
@@ -178,7 +197,7 @@ class ViewState:
             log: also give every change point; what a drain without it passes over is not logged later.
         """
         slots, arena, peaks, shape = self._memory.slots, self._memory.arena, self._memory.peaks, self._shape
-        due = drain_kernels.due_slots(slots, self.watermark_us)
+        due = self._memory.due.find(slots.next_change, self.watermark_us)
         self._memory.changes.touch(due)
         keys = self._memory.keys_of(due)
         logged = self._drain_log(due, keys) if log else None
@@ -209,6 +228,7 @@ class ViewState:
             inputs,
             base,
         )
+        self._memory.due.settle(slots.next_change)
         self._sweep()
         latest = RowBatch(
             keys=keys,
@@ -251,6 +271,17 @@ class ViewState:
         own = plain(arrays["counters"]).tolist()
         state.watermark_us, state._swept_us, state.events, state.duplicates, state.too_late = own
         return state
+
+    def _order(self, event_slots: NDArray[np.int32], times_us: I64, events: I64) -> I64:
+        """Events in the order of insertion: those of a key together, and by time, when there are enough of them."""
+        used = self._memory.used
+        if len(events) * _SLOTS_PER_EVENT < used:
+            return events
+        along_us = times_us[events]
+        if len(events) and (along_us[1:] < along_us[:-1]).any():
+            events = events[np.argsort(along_us, kind="stable")]
+        order: I64 = query_kernels.grouped(events, event_slots, used)[0]
+        return order
 
     def _counters(self) -> I64:
         own = [self.watermark_us, self._swept_us, self.events, self.duplicates, self.too_late]

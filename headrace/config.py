@@ -125,6 +125,8 @@ class ServeSettings:
     """Most entities in one request."""
     max_body_bytes: int = 1_048_576
     """Largest request body."""
+    max_json_depth: int = 32
+    """How deep arrays and objects may stand in each other in a request body; what is asked for needs three."""
     token: str = field(default="", repr=False)
     """Bearer token asked for by endpoints that change anything; empty: loopback callers only."""
 

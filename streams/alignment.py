@@ -73,6 +73,10 @@ class Lane:
             count -= len(run)
         raise IndexError(f"the lane holds {self._rows} messages; asked for {count} beyond them")
 
+    def messages_within(self, size: int) -> int:
+        """How many of the messages that wait make about so many bytes; one at least."""
+        return self._rows if self.bytes <= size else max(1, self._rows * size // self.bytes)
+
     def release(self, limit_us: int) -> list[MessageRun]:
         """Take the messages up to the limit, in order."""
         taken = []
@@ -92,13 +96,21 @@ class Lane:
         return taken
 
 
-def release_limit_us(lanes: Iterable[Lane], slack_us: int, max_rows: int, *, at_most_us: int = 2**63 - 1) -> int:
+def release_limit_us(
+    lanes: Iterable[Lane],
+    slack_us: int,
+    max_rows: int,
+    *,
+    max_bytes: int = 2**63 - 1,
+    at_most_us: int = 2**63 - 1,
+) -> int:
     """Arrival up to which messages may pass; every partition not at its end has been fetched that far, less the slack.
 
     Args:
         lanes: all partitions.
         slack_us: arrival by which one partition may be ahead of another.
         max_rows: about how many messages may pass; more do where many arrived at one instant.
+        max_bytes: about how many bytes of values may pass, by the mean size of those that wait.
         at_most_us: what the partitions of others allow.
 
     >>> ahead, behind = Lane(), Lane()
@@ -112,5 +124,7 @@ def release_limit_us(lanes: Iterable[Lane], slack_us: int, max_rows: int, *, at_
     lanes = list(lanes)
     held = [lane.newest_us for lane in lanes if not lane.at_end]
     limit_us = min(held, default=2**63 - 1 - slack_us) + slack_us
-    share = max(1, max_rows // max(1, sum(1 for lane in lanes if len(lane))))
-    return min([limit_us, at_most_us, *(lane.arrival_of(share) for lane in lanes if len(lane) > share)])
+    waiting = [lane for lane in lanes if len(lane)]
+    share, size = max(1, max_rows // max(1, len(waiting))), max_bytes // max(1, len(waiting))
+    shares = [(lane, min(share, lane.messages_within(size))) for lane in waiting]
+    return min([limit_us, at_most_us, *(lane.arrival_of(count) for lane, count in shares if len(lane) > count)])

@@ -24,6 +24,8 @@ _MORE_S = 0.005
 """With a backlog (at least this part of a full batch) the next messages are worth a moment: they are on their way."""
 _LANE_ROWS, _LANE_BYTES = 200_000, 64_000_000
 """A lane in which more than this waits is paused until half of it is gone."""
+_BATCH_BYTES = 4_000_000
+"""About the most that is given at once, so that its columns stay in the cache: a message may hold a thousand rows."""
 _STUCK_S = 5.0
 """After that the broker is asked about the partitions that are behind: that one has ended may not have been said."""
 _LOG = get_logger(__name__)
@@ -168,8 +170,9 @@ class Fetcher:
         elif self._starved_s is None:
             self._starved_s = time.monotonic()
         batches = self._release(max_rows) if self._knows_ends() else []
-        self.has_backlog = (fetched + sum(map(len, batches))) * _FEW > max_rows
-        self.is_held_back = not batches and any(map(len, self._lanes.values()))
+        rows, size = sum(map(len, batches)), sum(batch.values.size for batch in batches)
+        self.has_backlog = (fetched + rows) * _FEW > max_rows or size * _FEW > _BATCH_BYTES
+        self.is_held_back = not rows and any(map(len, self._lanes.values()))
         if waiting and not batches and not fetched:
             self._read(1, min(wait_s, 0.005))  # held back by a partition whose messages are on their way
         return batches
@@ -221,7 +224,9 @@ class Fetcher:
                 with contextlib.suppress(UnavailableError):
                     self.ask_ends(behind)
         foreign_us = foreign_limit_us(self._foreign, self._said, self._grown, self._foreign_slack_us)
-        limit_us = release_limit_us(self._lanes.values(), self._slack_us, max_rows, at_most_us=foreign_us)
+        limit_us = release_limit_us(
+            self._lanes.values(), self._slack_us, max_rows, max_bytes=_BATCH_BYTES, at_most_us=foreign_us
+        )
         taken: dict[str, list[MessageRun]] = {}
         for place, lane in self._lanes.items():
             if runs := lane.release(limit_us):

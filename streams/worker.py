@@ -99,7 +99,6 @@ class StreamWorker:
     ) -> None:
         if not project.streams:
             raise ConfigError(f"project {project.name!r} declares no event stream", hint="declare an EventStream")
-        self._batch_rows = settings.stream.batch_rows
         self._wait_s = settings.stream.batch_wait_ms / 2000
         self._stop = stop or threading.Event()
         ensure_topics(settings, stream_topics(project))
@@ -159,7 +158,9 @@ class StreamWorker:
     def step(self, *, wait: bool = True) -> bool:
         """One turn; whether there may be more to do at once."""
         taken = self._sources.step(self._wait_s if wait else 0.0)
-        while self._sources.has_backlog and taken < _BACKLOG * self._batch_rows:
+        for _ in range(_BACKLOG):
+            if not self._sources.has_backlog:
+                break
             taken += self._sources.step(0.0)
         # What was forwarded comes back through the broker in a few milliseconds: worth waiting for when all is read.
         applied = self._views.step(self._wait_s if wait or not taken else 0.0)

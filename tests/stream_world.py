@@ -50,7 +50,7 @@ sales = EventStream(
     schema={{"card": String, "shop": Int64, "eur": Float64(resolution=0.01, nullable=True)}},
     lateness="1h", format={form},
 )
-frauds = LabelStream("{stream}-frauds", of=sales, value="fraud", delay="2h")
+frauds = LabelStream("{stream}-frauds", of=sales, value="fraud", delay="2h", format={form})
 card_use = FeatureView(
     "card_use", entity="card", source=sales, closed="right",
     features=[count().over("1h", "6h"), mean("eur").over("1h", "6h"), sum("eur").over("3h")],

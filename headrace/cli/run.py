@@ -17,6 +17,8 @@ ROLES = {
     "worker": ("workflows.worker", "Temporal worker: controllers, retraining, rollouts, training"),
 }
 """Role -> (module with ``run(settings, project) -> int``, what it does)."""
+READING = frozenset(("score", "monitor"))
+"""Roles that read topics of events or labels without being the stream: ``run`` also takes what reads every format."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,4 +35,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"role {args.role!r} is unknown", hint=f"use one of {', '.join(ROLES)}")
     set_up_logging(args.log_level)
     module: Any = importlib.import_module(ROLES[args.role][0])
-    return int(module.run(load_settings(), load_project(args.project)))
+    settings, project = load_settings(), load_project(args.project)
+    if args.role not in READING:
+        return int(module.run(settings, project))
+    from streams.message_reader import open_readers
+
+    return int(module.run(settings, project, open_readers(settings)))

@@ -68,11 +68,11 @@ class Folder(SnapshotStore):
         self.give_way()
         return list(self.files)
 
-    def read(self, name: str) -> bytearray:
+    def read(self, name: str) -> memoryview:
         self.give_way()
         if name not in self.files:
             raise FileNotFoundError(name)
-        return bytearray(self.files[name])
+        return memoryview(self.files[name])
 
     def write(self, name: str, parts: Sequence[memoryview]) -> None:
         self.give_way()
