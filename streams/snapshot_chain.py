@@ -12,7 +12,6 @@ Names carry the epoch of their owner (streams.claims; none: nobody owned the par
 after the next one has begun is not believed (streams.tenures), by whoever reads, and goes with the next whole state.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -23,14 +22,13 @@ from feature_store.state_merge import merge
 from headrace.errors import IntegrityError
 from headrace.logging import get_logger
 from streams.owner_record import read_tenures, record_epoch, take_office
+from streams.snapshot_names import DELTA, WHOLE, SnapshotName, snapshots_among
 from streams.snapshot_piece import Piece, Snapshot, decode, encode
 from streams.snapshot_store import SnapshotStore
 from streams.tenures import Tenures
 
 __all__ = ["SnapshotChain", "offsets_kept", "read_newest", "read_pieces", "remove_all", "write_only"]
 
-_WHOLE, _DELTA = "snapshot", "delta"
-_NAME = re.compile(rf"(\d{{20}})(?:-(\d{{1,20}}))?\.({_WHOLE}|{_DELTA})")
 _OUTGROWN = 0.5
 """Size of the changes beside the whole state they follow: bounds what a restart reads and, over time, a save writes."""
 _MOST_CHANGES = 100
@@ -137,7 +135,8 @@ class SnapshotChain:
         if found is None:
             return None
         snapshot, chain = found
-        older = [name for name in sorted(self._names(), key=_order) if _order(name) < _order(chain[0])]
+        names = list(snapshots_among(self._store.names()))
+        older = names[: names.index(chain[0])] if chain[0] in names else []
         self._generations = [_Generation(older)] if older else []
         self._generations.append(_Generation(chain))
         self._restored = chain
@@ -176,7 +175,7 @@ class SnapshotChain:
             or current.changed_bytes > _OUTGROWN * current.whole_bytes
             or len(current.names) > _MOST_CHANGES
             # Two snapshots at one offset: the second must not take the name of what it follows.
-            or self._newest in (self._name(taken.offset, _DELTA), self._name(taken.offset, _WHOLE))
+            or self._newest in (self._name(taken.offset, DELTA), self._name(taken.offset, WHOLE))
         )
 
     def _put_together(self, taken: Snapshot) -> None:
@@ -196,7 +195,7 @@ class SnapshotChain:
         self._write_whole(replace(taken, state=state))
 
     def _write_whole(self, snapshot: Snapshot) -> None:
-        name = self._name(snapshot.offset, _WHOLE)
+        name = self._name(snapshot.offset, WHOLE)
         parts, digest = encode(snapshot)
         self._store.write(name, parts)
         self._newest, self._digest, self._restored = name, digest, []
@@ -205,28 +204,25 @@ class SnapshotChain:
         self._generations.append(_Generation([name], whole_bytes=_size(parts)))
         del self._generations[:-_KEPT]
         kept = {name for generation in self._generations for name in generation.names}
-        for name in self._names():
+        for name in snapshots_among(self._store.names()):
             if name not in kept and self._may_remove(name):
                 self._store.remove(name)
 
     def _write_changes(self, taken: Snapshot) -> None:
-        name = self._name(taken.offset, _DELTA)
+        name = self._name(taken.offset, DELTA)
         parts, digest = encode(taken, parent=self._newest, parent_digest=self._digest)
         self._store.write(name, parts)
         self._newest, self._digest = name, digest
         self._generations[-1].names.append(name)
         self._generations[-1].changed_bytes += _size(parts)
 
-    def _names(self) -> list[str]:
-        return [name for name in self._store.names() if _NAME.fullmatch(name)]
-
     def _name(self, offset: int, kind: str) -> str:
-        return _name(offset, self._epoch, kind)
+        return str(SnapshotName(offset, self._epoch, kind))
 
     def _may_remove(self, name: str) -> bool:
         """Whether nobody newer can have written it: this owner may have been fenced and not know it."""
-        epoch = _order(name)[1] if _NAME.fullmatch(name) else record_epoch(name)
-        return not self._epoch or epoch <= self._epoch
+        parts = SnapshotName.read(name)
+        return not self._epoch or (record_epoch(name) if parts is None else parts.epoch) <= self._epoch
 
 
 def read_newest(store: SnapshotStore, definition: str) -> Snapshot | None:
@@ -238,7 +234,7 @@ def read_newest(store: SnapshotStore, definition: str) -> Snapshot | None:
 def read_pieces(store: SnapshotStore) -> dict[str, Snapshot | None]:
     """Every file by its name, whole states and changes as they are; None for one that is damaged."""
     found: dict[str, Snapshot | None] = {}
-    for name in filter(_NAME.fullmatch, store.names()):
+    for name in snapshots_among(store.names()):
         try:
             found[name] = decode(store.read(name), store.place(name)).snapshot
         except IntegrityError:
@@ -248,7 +244,7 @@ def read_pieces(store: SnapshotStore) -> dict[str, Snapshot | None]:
 
 def remove_all(store: SnapshotStore) -> None:
     """Remove every file, also what is left of writes that did not end; for a task that does not run."""
-    for name in filter(_NAME.fullmatch, store.names()):
+    for name in snapshots_among(store.names()):
         store.remove(name)
     store.tidy()
 
@@ -256,9 +252,9 @@ def remove_all(store: SnapshotStore) -> None:
 def write_only(store: SnapshotStore, snapshot: Snapshot) -> None:
     """Write a whole state and remove everything else; for a task that does not run."""
     # As of its last owner, so that it is believed from the first moment on.
-    name = _name(snapshot.offset, read_tenures(store).epoch, _WHOLE)
+    name = str(SnapshotName(snapshot.offset, read_tenures(store).epoch, WHOLE))
     store.write(name, encode(snapshot)[0])
-    for other in filter(_NAME.fullmatch, store.names()):
+    for other in snapshots_among(store.names()):
         if other != name:
             store.remove(other)
     store.tidy()
@@ -266,16 +262,16 @@ def write_only(store: SnapshotStore, snapshot: Snapshot) -> None:
 
 def offsets_kept(store: SnapshotStore) -> list[int]:
     """Offsets of the snapshots in a store, oldest first; a restart goes back to one of them."""
-    return sorted({int(match[1]) for name in store.names() if (match := _NAME.fullmatch(name))})
+    return sorted({parts.offset for parts in snapshots_among(store.names()).values()})
 
 
 def _newest(store: SnapshotStore, definition: str, tenures: Tenures) -> tuple[Snapshot, list[str]] | None:
     """The newest state that is whole, its slots as in the files, and the names of the chain it is made of."""
     pieces = _Pieces(store, definition)
-    for name in sorted(filter(_NAME.fullmatch, store.names()), key=_order, reverse=True):
-        offset, epoch, _ = _order(name)
-        if not tenures.believes(epoch, offset):
-            _LOG.warning("snapshot not used", path=store.place(name), why=f"owner {epoch} had lost its place by then")
+    for name, parts in reversed(snapshots_among(store.names()).items()):
+        if not tenures.believes(parts.epoch, parts.offset):
+            why = f"owner {parts.epoch} had lost its place by then"
+            _LOG.warning("snapshot not used", path=store.place(name), why=why)
         elif chain := pieces.chain(name):
             return pieces.merged(chain), chain
     return None
@@ -284,17 +280,6 @@ def _newest(store: SnapshotStore, definition: str, tenures: Tenures) -> tuple[Sn
 def _numbered_anew(snapshot: Snapshot) -> Snapshot:
     """The state with its slots counted from 0, as a process that restores it counts them."""
     return replace(snapshot, state={name: array for name, array in snapshot.state.items() if name != "slots"})
-
-
-def _name(offset: int, epoch: int, kind: str) -> str:
-    return f"{offset:020d}-{epoch:016d}.{kind}" if epoch else f"{offset:020d}.{kind}"
-
-
-def _order(name: str) -> tuple[int, int, str]:
-    """Offset, epoch and kind: of one owner and offset the whole state comes behind the changes."""
-    match = _NAME.fullmatch(name)
-    assert match is not None
-    return int(match[1]), int(match[2] or 0), match[3]
 
 
 def _size(parts: list[memoryview]) -> int:

@@ -146,7 +146,10 @@ def test_a_view_defined_later_ends_in_both_stores_like_one_that_was_always_there
         upkeep = Upkeep(stack, both)
         assert not run_backfill(small, both, both.view("shop_risk"), stop=upkeep).is_live
         assert upkeep.merged > 0
-        done = headrace(stack, "backfill", "shop_risk", "--json", *folder, **_SMALL)
+        with upkeep_lock(stack.offline_dir, both.name):
+            done = headrace(stack, "backfill", "shop_risk", "--json", *folder, **_SMALL)
+            assert done.stderr is not None
+            assert any("is at work on the files" in line for line in done.stderr), "it waits at its end"
         out, err = done.communicate(timeout=120)
         assert done.returncode == 0, err
         assert json.loads(out)["is_live"], out
