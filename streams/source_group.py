@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
@@ -209,9 +209,12 @@ class SourceGroup:
         for task in self._tasks:
             for commit in task.durable:
                 asked = TopicPartition(task.topic, commit.partition)
-                heard = self._consumer.get_watermark_offsets(asked, cached=True)
-                if heard is not None and heard[1] >= 0:
-                    found[task.topic, commit.partition] = max(heard[1] - commit.offset, 0)
+                try:
+                    _, end = self._consumer.get_watermark_offsets(asked, cached=True) or (0, -1)
+                except KafkaException:
+                    continue  # nothing was heard of it yet
+                if end >= 0:
+                    found[task.topic, commit.partition] = max(end - commit.offset, 0)
         return found
 
     def hand_over(self) -> None:

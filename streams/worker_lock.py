@@ -61,7 +61,9 @@ class WorkerPlace:
             metrics: address of its metrics.
             views: versions of the definitions it has.
         """
-        self.facts.write_bytes(encode(_Facts(pid=os.getpid(), metrics=metrics, views=views)))
+        # The stream does not need it; what has no room for it will say so with its first file.
+        with contextlib.suppress(OSError):
+            self.facts.write_bytes(encode(_Facts(pid=os.getpid(), metrics=metrics, views=views)))
 
     def give_up(self) -> None:
         """Let others have it."""
