@@ -6,26 +6,10 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import GRID, I64, ID, SUMS, Shape, T, edge_at, edge_passes, upper_bound
 from feature_store.plan import MAX_STATE_EVENTS, NEVER_US, NULL
-from feature_store.state_arrays import CHANGED, COUNT, DIRTY, EMITTED, START, USED, Slots
+from feature_store.state_arrays import CHANGED, COUNT, DIRTY, EMITTED, START, Slots
 from feature_store.window_kernels import fill_values, scratch_size
 
-__all__ = ["due_slots", "log_bounds", "state_bounds", "write_base", "write_latest", "write_log", "write_state"]
-
-
-@allocating_kernel
-def due_slots(slots: Slots, watermark_us: int) -> I64:
-    """Slots whose row was touched, or has expired by the watermark."""
-    next_change, used = slots.next_change, slots.counters[USED]
-    number = 0
-    for slot in range(used):
-        number += next_change[slot] <= watermark_us
-    due = np.empty(number, dtype=np.int64)
-    number = 0
-    for slot in range(used):
-        if next_change[slot] <= watermark_us:
-            due[number] = slot
-            number += 1
-    return due
+__all__ = ["log_bounds", "state_bounds", "write_base", "write_latest", "write_log", "write_state"]
 
 
 @kernel

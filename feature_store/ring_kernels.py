@@ -12,10 +12,8 @@ from feature_store.state_arrays import (
     COUNT,
     DIRTY,
     EMITTED,
-    EVENT,
     FREE,
     GONE,
-    IDS,
     PENDING,
     SLOT,
     START,
@@ -176,10 +174,11 @@ def set_labels(
     watermark_us: int,
     lateness_us: int,
     retention_us: int,
+    labelled: NDArray[np.int32],
 ) -> int:
     """Set labels and return how many changed; those of unknown events wait in ``pending`` from ``since_us`` on.
 
-    ``pending`` must have room.
+    ``pending`` must have room. ``labelled`` begins with the slots of those that changed.
     """
     meta, next_change, reworked, counters = slots.meta, slots.next_change, slots.reworked, slots.counters
     pending_id, pending_value, pending_at = pending.id, pending.value, pending.at
@@ -210,6 +209,7 @@ def set_labels(
         if folds.size > 0:
             for k in range(position, end):
                 refold(arena, k, features, folds)
+        labelled[changed] = slot
         changed += 1
         reworked[slot] = min(reworked[slot], t)
         touch(slot, max(t + label_enter_us, watermark_us - lateness_us), watermark_us, meta, next_change)
@@ -276,22 +276,12 @@ def compact(slots: Slots, old: I64, new: I64) -> None:
 
 
 @kernel
-def load(
-    counts: I64,
-    t: I64,
-    ids: I64,
-    inputs: I64,
-    base: I64,
-    shape: Shape,
-    slots: Slots,
-    arena: I64,
-    known: I64,
-) -> None:
-    """Fill a state whose slots are taken, in order, but empty; everything has room.
+def load(counts: I64, t: I64, ids: I64, inputs: I64, base: I64, shape: Shape, slots: Slots, arena: I64) -> None:
+    """Fill the histories of a state whose slots are taken, in order, but empty; everything has room.
 
     ``base``: (n, C) lifetime cells before the events of each slot.
     """
-    meta, counters, seen = slots.meta, slots.counters, shape.seen
+    meta, seen = slots.meta, shape.seen
     features, folds, first_cell = shape.features, shape.folds, shape.base
     top, source = 0, 0
     for slot in range(counts.size):
@@ -302,12 +292,6 @@ def load(
             arena[top, first_cell + c] = base[slot, c]
         for k in range(counts[slot]):
             put(arena, top + k, t[source], ids[source], inputs, source, seen, features, folds)
-            place = id_place(ids[source], known)
-            if known[place, SLOT] < 0:
-                counters[IDS] += 1
-            # Of two events with one id only the younger can still be alive.
-            if known[place, SLOT] < 0 or known[place, TIME] < t[source]:
-                known[place, EVENT], known[place, TIME], known[place, SLOT] = ids[source], t[source], slot
             source += 1
         top += meta[slot, CAP]
-    counters[TOP] = top
+    slots.counters[TOP] = top

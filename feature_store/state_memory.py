@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store import change_kernels, ring_kernels, table_kernels
+from feature_store.due_slots import DueSlots
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NEVER_US, ViewPlan
@@ -39,6 +40,7 @@ class StateMemory:
         self.peaks = np.zeros(len(plan.inputs), dtype=np.int64)
         """(I,) largest magnitude of each input there ever was."""
         self.changes = StateChanges(len(self.slots.meta))
+        self.due = DueSlots(self.slots.next_change)
         self.texts: list[str] = []
         """Key of each slot, when keys are texts."""
         self._text_slots: dict[str, int] = {}
@@ -57,7 +59,7 @@ class StateMemory:
     def nbytes(self) -> int:
         """Memory of the arrays."""
         arrays = (*self.slots, *self.pending, self.arena, self.known)
-        return sum(array.nbytes for array in arrays) + self.changes.nbytes
+        return sum(array.nbytes for array in arrays) + self.changes.nbytes + self.due.nbytes
 
     def held(self) -> I64:
         """Slots that later answers depend on: those with events, and with what a lifetime added up."""
@@ -113,6 +115,7 @@ class StateMemory:
             reworked[: self.used] = slots.reworked[: self.used]
             self.slots = slots = slots._replace(meta=meta, next_change=next_change, reworked=reworked)
             self.changes.grow(size)
+            self.due.rebuild(next_change)
         if 2 * needed > len(slots.table):
             self._rebuild_keys(slots.meta[: self.used, CAP] != GONE, power_of_two(2 * needed))
         if 2 * (int(slots.counters[IDS]) + n) > len(self.known):
@@ -165,7 +168,8 @@ class StateMemory:
         self.arena = empty_arena(self._plan, 2 * int(ring_kernels.room_needed(self.slots)) + 1024)
         self.known = empty_ids(power_of_two(2 * len(t)))  # filling it is half the time of a restart
         shape = shape_of(self._plan)
-        ring_kernels.load(counts, t, ids, inputs, base, shape, self.slots, self.arena, self.known)
+        ring_kernels.load(counts, t, ids, inputs, base, shape, self.slots, self.arena)
+        self.slots.counters[IDS] = table_kernels.note_ids(counts, t, ids, self.known)
 
     def _rebuild_keys(self, live: NDArray[np.bool_], size: int) -> None:
         table = np.full(size, -1, dtype=np.int32)

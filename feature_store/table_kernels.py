@@ -31,6 +31,7 @@ __all__ = [
     "find_slots",
     "id_home",
     "id_place",
+    "note_ids",
     "pending_label",
     "purge_ids",
     "rebuild_ids",
@@ -38,6 +39,9 @@ __all__ = [
     "rebuild_pending",
     "take_slot",
 ]
+
+_TOGETHER = 256
+"""Keys looked up in turns."""
 
 
 @kernel
@@ -124,14 +128,27 @@ def find_slots(keys: I64, slots: Slots) -> NDArray[np.int32]:
     """Slots of int64 keys, made for new ones; the table must have room."""
     meta, table = slots.meta, slots.table
     found = np.empty(keys.size, dtype=np.int32)
+    places = np.empty(_TOGETHER, dtype=np.int64)
     mask = table.size - 1
-    for e in range(keys.size):
-        place = mix64(keys[e]) & mask
-        while table[place] >= 0 and meta[table[place], KEY] != keys[e]:
-            place = (place + 1) & mask
-        if table[place] < 0:
-            table[place] = take_slot(keys[e], slots)
-        found[e] = table[place]
+    for first in range(0, keys.size, _TOGETHER):
+        number = min(_TOGETHER, keys.size - first)
+        # In turns, so that the processor waits for the memory of many keys at once.
+        for k in range(number):
+            places[k] = mix64(keys[first + k]) & mask
+        for k in range(number):
+            found[first + k] = table[places[k]]
+        for k in range(number):
+            # The last slot stands in where there is none; its key decides nothing then.
+            places[k] = ~places[k] if meta[found[first + k], KEY] == keys[first + k] else places[k]
+        for k in range(number):
+            if places[k] < 0 and found[first + k] >= 0:
+                continue
+            place = places[k] if places[k] >= 0 else ~places[k]
+            while table[place] >= 0 and meta[table[place], KEY] != keys[first + k]:
+                place = (place + 1) & mask
+            if table[place] < 0:
+                table[place] = take_slot(keys[first + k], slots)
+            found[first + k] = table[place]
     return found
 
 
@@ -179,6 +196,35 @@ def rebuild_ids(old: I64, new: I64) -> None:
                 place = (place + 1) & mask
             for column in range(3):
                 new[place, column] = old[source, column]
+
+
+@allocating_kernel
+def note_ids(counts: I64, t: I64, ids: I64, known: I64) -> int:
+    """Fill an empty id table with the events of slots, ``counts`` of each; returns how many ids there are."""
+    mask, noted, slot, end = known.shape[0] - 1, 0, -1, 0
+    places, there = np.empty(_TOGETHER, dtype=np.int64), np.empty(_TOGETHER, dtype=np.int64)
+    for first in range(0, ids.size, _TOGETHER):
+        number = min(_TOGETHER, ids.size - first)
+        # In turns, as in find_slots.
+        for k in range(number):
+            places[k] = id_home(ids[first + k], mask)
+        for k in range(number):
+            there[k] = known[places[k], SLOT]
+        for k in range(number):
+            source, place = first + k, places[k]
+            while source >= end:
+                slot += 1
+                end += counts[slot]
+            # What was there may be another id, and an empty place may have been taken since.
+            if there[k] >= 0 or known[place, SLOT] >= 0:
+                place = id_place(ids[source], known)
+            if known[place, SLOT] < 0:
+                noted += 1
+            # Of two events with one id only the younger can still be alive.
+            elif known[place, TIME] >= t[source]:
+                continue
+            known[place, EVENT], known[place, TIME], known[place, SLOT] = ids[source], t[source], slot
+    return noted
 
 
 @kernel

@@ -23,7 +23,7 @@ def pack_changes(plan: ViewPlan, memory: StateMemory) -> dict[str, NDArray[np.ge
     """Arrays of what changed since this was called last, or the memory was unpacked or made."""
     slots, changes = memory.slots, memory.changes
     # What was touched and not drained yet; drains noted the others.
-    changes.touch(np.flatnonzero(slots.next_change[: memory.used] == NULL))
+    changes.touch(memory.due.find(slots.next_change, NULL))
     touched = np.flatnonzero(changes.touched[: memory.used]).astype(np.int64, copy=False)
     is_held = memory.holds(touched)
     held = touched[is_held]

@@ -96,6 +96,7 @@ def unpack(plan: ViewPlan, arrays: dict[str, NDArray[np.generic]]) -> StateMemor
     n = memory.used
     memory.peaks = plain(arrays["peaks"]).copy()
     memory.slots.next_change[:n] = plain(arrays["next_change"])
+    memory.due.rebuild(memory.slots.next_change)
     for name, column in _COLUMNS:
         memory.slots.meta[:n, column] = plain(arrays[name])
     waiting = PendingLabels(*(plain(arrays[f"pending_{name}"]) for name in PendingLabels._fields))

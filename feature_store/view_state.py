@@ -128,6 +128,7 @@ class ViewState:
             if done == len(order):
                 break
             memory.grow_arena()
+        memory.due.touch(event_slots, memory.slots.next_change)
         applied, duplicates = len(order), int(np.count_nonzero(outcome == 1))
         too_late = np.flatnonzero(outcome == 2).astype(np.int64, copy=False)
         self.events += applied
@@ -154,23 +155,25 @@ class ViewState:
         since_us = max(self.watermark_us, arrived_us)
         memory.reserve_pending(len(ids), self.watermark_us - self.plan.lateness_us)
         memory.changes.note_labels(since_us)
-        return int(
-            ring_kernels.set_labels(
-                plain(ids),
-                plain(values),
-                memory.slots,
-                memory.arena,
-                memory.known,
-                memory.pending,
-                self._shape,
-                self.plan.label_input,
-                self.plan.label_enter_us,
-                since_us,
-                self.watermark_us,
-                self.plan.lateness_us,
-                self.plan.retention_us,
-            )
+        labelled = np.empty(len(ids), dtype=np.int32)
+        changed = ring_kernels.set_labels(
+            plain(ids),
+            plain(values),
+            memory.slots,
+            memory.arena,
+            memory.known,
+            memory.pending,
+            self._shape,
+            self.plan.label_input,
+            self.plan.label_enter_us,
+            since_us,
+            self.watermark_us,
+            self.plan.lateness_us,
+            self.plan.retention_us,
+            labelled,
         )
+        memory.due.touch(labelled[:changed], memory.slots.next_change)
+        return int(changed)
 
     def advance(self, watermark_us: int) -> None:
         """Move event time forward; an earlier instant is ignored."""
@@ -183,7 +186,9 @@ class ViewState:
 
     def touch_all(self) -> None:
         """Let the next drain give the row of every key that is held, changed or not."""
-        self._memory.slots.next_change[self._memory.held()] = NULL
+        memory, held = self._memory, self._memory.held()
+        memory.slots.next_change[held] = NULL
+        memory.due.touch(held.astype(np.int32), memory.slots.next_change)
 
     def drain(self, *, log: bool) -> Drained:
         """Rows that changed since the last drain, evaluated at each key's last event or the watermark.
@@ -192,7 +197,7 @@ class ViewState:
             log: also give every change point; what a drain without it passes over is not logged later.
         """
         slots, arena, peaks, shape = self._memory.slots, self._memory.arena, self._memory.peaks, self._shape
-        due = drain_kernels.due_slots(slots, self.watermark_us)
+        due = self._memory.due.find(slots.next_change, self.watermark_us)
         self._memory.changes.touch(due)
         keys = self._memory.keys_of(due)
         logged = self._drain_log(due, keys) if log else None
@@ -223,6 +228,7 @@ class ViewState:
             inputs,
             base,
         )
+        self._memory.due.settle(slots.next_change)
         self._sweep()
         latest = RowBatch(
             keys=keys,

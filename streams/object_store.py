@@ -35,10 +35,10 @@ class ObjectStore:
                 return []
         return [str(path).rpartition("/")[2] for path in found]
 
-    def read(self, name: str) -> bytearray:
+    def read(self, name: str) -> memoryview:
         """The bytes of an object."""
         with self._asked():
-            return bytearray(self._files.cat_file(f"{self._root}/{name}"))
+            return memoryview(bytearray(self._files.cat_file(f"{self._root}/{name}")))
 
     def write(self, name: str, parts: Sequence[memoryview]) -> None:
         """Upload an object; one that is not finished is never seen.

@@ -76,6 +76,8 @@ class _Pieces:
         snapshots = [piece.snapshot for name in names if (piece := self.get(name)) is not None]
         if len(snapshots) != len(names):
             raise IntegrityError(f"{self.store.place(names[0])} and what follows it are not whole any more")
+        if len(snapshots) == 1:
+            return snapshots[0]  # as it would be put together, without a copy of it
         return replace(snapshots[-1], state=merge([snapshot.state for snapshot in snapshots]))
 
     def _read(self, name: str) -> Piece | None:

@@ -108,7 +108,7 @@ def encode(snapshot: Snapshot, *, parent: str = "", parent_digest: str = "") -> 
     return [*parts, memoryview(digest.digest())], digest.hexdigest()
 
 
-def decode(data: bytearray, name: str) -> Piece:
+def decode(data: bytearray | memoryview, name: str) -> Piece:
     """The piece again; its arrays lie in ``data``.
 
     Args:
@@ -118,9 +118,9 @@ def decode(data: bytearray, name: str) -> Piece:
     Raises:
         IntegrityError: it was damaged or is of another format.
     """
-    body, stored = memoryview(data)[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    body, stored = memoryview(data)[:-_DIGEST_BYTES], memoryview(data)[-_DIGEST_BYTES:]
     digest = hashlib.blake2b(body, digest_size=_DIGEST_BYTES)
-    if not data.startswith(_MAGIC) or digest.digest() != stored:
+    if bytes(body[: len(_MAGIC)]) != _MAGIC or digest.digest() != bytes(stored):
         raise IntegrityError(f"{name} is damaged: its checksum does not match")
     at = len(_MAGIC) + _SIZE.size
     size = _SIZE.unpack_from(body, len(_MAGIC))[0]

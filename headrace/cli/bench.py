@@ -18,6 +18,7 @@ BENCHES = {
     "dataset": "a training set from stored features, beside Feast and DuckDB; with --from-events from raw events",
     "lookup": "rows looked up online, beside Feast",
     "http": "rows looked up over HTTP, one worker, beside Feast's own server",
+    "growth": "an event's cost, memory and a restart as keys and partitions grow, beside the fewest of them",
     "latency": "age of an event when its features can be read, at 10,000 events a second, beside the broker alone",
     "write": "rows written online, beside Feast",
 }
@@ -32,6 +33,7 @@ _FUNCTIONS = {
     "dataset --from-events": ("file_bench", "run_dataset"),
     "lookup": ("online_bench", "run_lookup"),
     "http": ("http_bench", "run_http"),
+    "growth": ("growth_bench", "run_growth"),
     "latency": ("latency_bench", "run_latency"),
     "write": ("online_bench", "run_write"),
 }
@@ -50,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from-events", action="store_true", help="dataset: compute the features, stored ones are not read"
     )
+    parser.add_argument("--keys", type=int, help="growth: of the largest state (default: 10,000,000)")
     parser.add_argument(
         "--json",
         action="store_true",
@@ -64,8 +67,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--format says nothing to {args.name}", hint="use it with stream")
     if args.from_events and args.name != "dataset":
         raise ConfigError(f"--from-events says nothing to {args.name}", hint="use it with dataset")
+    if args.keys is not None and args.name != "growth":
+        raise ConfigError(f"--keys says nothing to {args.name}", hint="use it with growth")
+    if args.keys is not None and args.keys < 1:
+        raise ConfigError(f"--keys is {args.keys}", hint="give a whole number, 1 or more")
     if args.name != "stream":
-        return _measure(args.name + (" --from-events" if args.from_events else ""), as_lines=args.json)
+        options = {} if args.keys is None else {"keys": args.keys}
+        return _measure(args.name + (" --from-events" if args.from_events else ""), options, as_lines=args.json)
     if not (args.project / "fraud.py").is_file():
         raise ConfigError(f"project {args.project} is not the fraud example", hint="run it in the checkout")
     from headrace.bench.stream_bench import run_stream_bench
@@ -78,11 +86,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(name: str, *, as_lines: bool) -> int:
+def _measure(name: str, options: dict[str, int], *, as_lines: bool) -> int:
     from headrace.bench.row import as_json, print_rows
 
     module, function = _FUNCTIONS[name]
-    rows, machine = getattr(importlib.import_module(f"headrace.bench.{module}"), function)(_say)
+    rows, machine = getattr(importlib.import_module(f"headrace.bench.{module}"), function)(_say, **options)
     if as_lines:
         for row in rows:
             print(json.dumps(as_json(row, machine)))

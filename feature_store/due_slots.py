@@ -1,0 +1,54 @@
+"""Which slots of a view's state are due: the cost of a drain follows the rows it gives, not the keys that are held."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store import due_kernels
+from feature_store.due_kernels import FAN_OUT
+from feature_store.kernels import I64
+from feature_store.plan import NEVER_US
+
+__all__ = ["DueSlots"]
+
+
+class DueSlots:
+    """A tree over ``Slots.next_change``, which stays the truth: what the tree says is never later.
+
+    Args:
+        next_change: (K,) K is a multiple of 16.
+    """
+
+    def __init__(self, next_change: I64) -> None:
+        self._looked_at: I64 = np.empty(0, dtype=np.int64)
+        self.rebuild(next_change)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tree."""
+        return self._least.nbytes
+
+    def rebuild(self, next_change: I64) -> None:
+        """Begin anew with these instants, of as many slots as they are."""
+        levels: list[I64] = []
+        below = next_change
+        while len(below) > FAN_OUT or not levels:
+            least = below.reshape(-1, FAN_OUT).min(axis=1)
+            padding = np.full(-len(least) % FAN_OUT, NEVER_US, dtype=np.int64)
+            below = np.concatenate([least, padding])
+            levels.append(below)
+        self._least = np.concatenate(levels)
+        self._starts = np.cumsum([0, *(len(level) for level in levels[:-1])])
+
+    def touch(self, slots: NDArray[np.int32], next_change: I64) -> None:
+        """Some of these may have become due at once."""
+        due_kernels.note_touched(slots, next_change, self._least, self._starts)
+
+    def find(self, next_change: I64, watermark_us: int) -> I64:
+        """Slots that are due at the watermark, rising; :meth:`settle` follows once their instants are later ones."""
+        due: I64
+        due, self._looked_at = due_kernels.due_slots(next_change, self._least, self._starts, watermark_us)
+        return due
+
+    def settle(self, next_change: I64) -> None:
+        """The slots found last have new instants."""
+        due_kernels.settle(self._looked_at, next_change, self._least, self._starts)
