@@ -94,7 +94,9 @@ def test_bytes_that_are_no_json_any_more_are_refused(
 
 @pytest.mark.parametrize("path", [FEATURES, PREDICT])
 @pytest.mark.parametrize(
-    "body", [b"[" * 900_000, b'{"entities":' * 80_000, b'{"event":' + b"[" * 40 + b"]" * 40 + b"}"]
+    "body",
+    [b"[" * 900_000, b'{"entities":' * 80_000, b'{"event":' + b"[" * 40 + b"]" * 40 + b"}"],
+    ids=["arrays", "objects", "in a field"],
 )
 def test_a_body_that_is_too_deep_is_refused_by_a_bound_with_a_name(path: str, body: bytes, ask: Asker) -> None:
     status, answer = ask("POST", path, body)
