@@ -92,6 +92,19 @@ def test_bytes_that_are_no_json_any_more_are_refused(
     assert status == 200 or answer["error"]["message"]
 
 
+@pytest.mark.parametrize("path", [FEATURES, PREDICT])
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 900_000, b'{"entities":' * 80_000, b'{"event":' + b"[" * 40 + b"]" * 40 + b"}"],
+    ids=["arrays", "objects", "in a field"],
+)
+def test_a_body_that_is_too_deep_is_refused_by_a_bound_with_a_name(path: str, body: bytes, ask: Asker) -> None:
+    status, answer = ask("POST", path, body)
+
+    assert (status, answer["error"]["message"]) == (400, "the body is nested more than 32 deep")
+    assert "serve.max_json_depth" in answer["error"]["hint"]
+
+
 @patient
 @given(
     target=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60),

@@ -72,7 +72,7 @@ def test_what_is_no_json_is_a_400(body: bytes) -> None:
     assert (status, said["error"]["field"]) == (400, "")
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 9, b"[" * 9 + b"]" * 9])
+@pytest.mark.parametrize("body", [b"[" * 1_000, b'{"a":' * 9, b"[" * 9 + b"]" * 9])
 def test_json_nested_too_deep_is_a_400_that_names_the_bound(body: bytes) -> None:
     status, said = answer(echo, body)
 
