@@ -182,6 +182,7 @@ class ViewState:
         self._memory.changes.touch(due)
         keys = self._memory.keys_of(due)
         logged = self._drain_log(due, keys) if log else None
+        sketches = self._memory.sketches
         n = len(due)
         has_state = np.empty(n, dtype=np.bool_)
         oldest_us = self.watermark_us - self.plan.retention_us
@@ -192,6 +193,8 @@ class ViewState:
         t, ids = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
         inputs = np.empty((len(self.plan.inputs), size), dtype=np.int64)
         base = np.empty((n, shape.width - shape.base), dtype=np.int64)
+        if sketches:
+            sketches.fold(due, oldest_us, slots, arena)
         drain_kernels.write_latest(
             due,
             shape,
@@ -209,6 +212,9 @@ class ViewState:
             inputs,
             base,
         )
+        if sketches:
+            sketches.fill(due, np.arange(n, dtype=np.int64), valid_from, slots, arena, values)
+        state_sketches = sketches.of_rows(due) if sketches else ()
         self._sweep()
         latest = RowBatch(
             keys=keys,
@@ -221,6 +227,7 @@ class ViewState:
             state_id=ids,
             state_inputs=inputs,
             state_base=base,
+            state_sketches=state_sketches,
         )
         return Drained(latest=latest, log=logged)
 
@@ -273,6 +280,8 @@ class ViewState:
             valid_until,
             values,
         )
+        if self._memory.sketches:
+            self._memory.sketches.fill(due, key_row[:n], valid_from[:n], slots, arena, values)
         return RowBatch.without_state(self.plan, keys[key_row[:n]], valid_from[:n], valid_until[:n], values[:n])
 
     def _sweep(self) -> None:
