@@ -2,16 +2,18 @@
 
     kind               summary            kept as
     approx_distinct    HyperLogLog        its registers
-    approx_quantile    t-digest           its centroids, and up to 63 values that wait to be merged into them
-    approx_top_k       frequent items     up to 384 values with their counts
+    approx_quantile    t-digest           its centroids          and up to 63 values that wait for their block
+    approx_top_k       frequent items     up to 384 counters     the same
 
-An answer depends on the values and their order alone, never on where a sketch was put down and taken up again: a
-restart, a read and a file all say the same. For that a t-digest merges after every 64th value, counted from the first;
-of its own accord it would merge when it is written down. See docs/adr/0013.
+What is kept, and every answer, follow from the values and their order, never from where a sketch was put down and taken
+up again: a restart, a read and a file all have the same bits. A t-digest merges when it is written down, and counters
+change their places in its table; so both take values in blocks of 64, counted from the first one ever, and are written
+down after a block alone. See docs/adr/0013.
 """
 
 import copy
 import struct
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,11 +26,11 @@ __all__ = ["Sketch", "open_sketch"]
 
 _LG_REGISTERS = 12
 _CENTROIDS = 200
-_MERGED_AT_ONCE = 64
 _LG_COUNTERS = 9
-"""A change of any of these needs another name for the kind: saved sketches and files would differ."""
+_BLOCK = 64
+"""Whoever changes one of these gives the kind another name: sketches that were kept would answer otherwise."""
 
-_HELD = struct.Struct("<Q")
+_WAITING = struct.Struct("<Q")
 
 
 class Sketch(Protocol):
@@ -78,57 +80,83 @@ class _Distinct:
         return b"" if self._sketch.is_empty() else bytes(self._sketch.serialize_updatable())
 
 
-class _Quantile:
-    def __init__(self, saved: bytes, rank: float, scale: int, empty: float) -> None:
-        self._rank, self._scale, self._empty = rank, scale, empty
-        if saved:
-            (waiting,) = _HELD.unpack_from(saved)
-            split = _HELD.size + 8 * waiting
-            self._waiting = np.frombuffer(saved, np.float64, waiting, _HELD.size)
-            self._digest: Any = tdigest_double.deserialize(saved[split:])
-        else:
-            self._waiting = np.empty(0, np.float64)
-            self._digest = tdigest_double(_CENTROIDS)
+class _InBlocks(ABC):
+    """What waits, beside a sketch of the whole blocks before it."""
+
+    def __init__(self, saved: bytes) -> None:
+        waiting = _WAITING.unpack_from(saved)[0] if saved else 0
+        self._waiting = np.frombuffer(saved, np.int64, waiting, _WAITING.size if saved else 0)
+        self._blocks: Any = self._open(saved[_WAITING.size + 8 * waiting :])
 
     def add(self, values: NDArray[np.int64]) -> None:
-        waiting = np.concatenate([self._waiting, values[values != NULL].astype(np.float64)])
-        whole = len(waiting) // _MERGED_AT_ONCE * _MERGED_AT_ONCE
-        for first in range(0, whole, _MERGED_AT_ONCE):
-            self._digest.update(waiting[first : first + _MERGED_AT_ONCE])
-            self._digest.compress()
+        waiting = np.concatenate([self._waiting, values[values != NULL]])
+        whole = len(waiting) - len(waiting) % _BLOCK
+        for first in range(0, whole, _BLOCK):
+            self._blocks = self._merged(self._blocks, waiting[first : first + _BLOCK])
         self._waiting = waiting[whole:]
 
+    def save(self) -> bytes:
+        if self._is_empty():
+            return b""
+        data = b"" if self._blocks.is_empty() else bytes(self._blocks.serialize())
+        return _WAITING.pack(len(self._waiting)) + self._waiting.tobytes() + data
+
+    def _is_empty(self) -> bool:
+        return not len(self._waiting) and bool(self._blocks.is_empty())
+
+    @abstractmethod
+    def _open(self, data: bytes) -> Any:
+        """The sketch that was written down; nothing: an empty one."""
+
+    @abstractmethod
+    def _merged(self, sketch: Any, block: NDArray[np.int64]) -> Any:
+        """The sketch with a block, in a form that writing it down does not change."""
+
+
+class _Quantile(_InBlocks):
+    def __init__(self, saved: bytes, rank: float, scale: int, empty: float) -> None:
+        super().__init__(saved)
+        self._rank, self._scale, self._empty = rank, scale, empty
+
     def read(self) -> list[float]:
-        if self._digest.is_empty() and not len(self._waiting):
+        if self._is_empty():
             return [self._empty]
-        digest = copy.copy(self._digest)  # asking merges what waits
-        digest.update(np.array(self._waiting))
+        digest = copy.copy(self._blocks)  # asking merges what waits
+        digest.update(self._waiting.astype(np.float64))
         return [float(digest.get_quantile(self._rank)) / self._scale]
 
-    def save(self) -> bytes:
-        if self._digest.is_empty() and not len(self._waiting):
-            return b""
-        return _HELD.pack(len(self._waiting)) + self._waiting.tobytes() + bytes(self._digest.serialize())
+    def _open(self, data: bytes) -> Any:
+        return tdigest_double.deserialize(data) if data else tdigest_double(_CENTROIDS)
+
+    def _merged(self, sketch: Any, block: NDArray[np.int64]) -> Any:
+        sketch.update(block.astype(np.float64))
+        sketch.compress()
+        return sketch
 
 
-class _TopK:
+class _TopK(_InBlocks):
     def __init__(self, saved: bytes, width: int, scale: int) -> None:
+        super().__init__(saved)
         self._width, self._scale = width, scale
-        # Texts: the sketch of Python objects asks Python for every byte it reads or writes.
-        self._sketch: Any = (
-            frequent_strings_sketch.deserialize(saved) if saved else frequent_strings_sketch(_LG_COUNTERS)
-        )
-
-    def add(self, values: NDArray[np.int64]) -> None:
-        update = self._sketch.update
-        for value in values[values != NULL].tolist():
-            update(str(value))
 
     def read(self) -> list[float]:
-        found = self._sketch.get_frequent_items(frequent_items_error_type.NO_FALSE_NEGATIVES)
-        ranked = sorted((-count, int(text)) for text, count, *_ in found)[: self._width]
+        counters = copy.copy(self._blocks)
+        _count(counters, self._waiting)
+        found = counters.get_frequent_items(frequent_items_error_type.NO_FALSE_NEGATIVES)
+        ranked = sorted((-estimate, int(text)) for text, estimate, *_ in found)[: self._width]
         cells = [value / self._scale for _, value in ranked]
         return cells + [float("nan")] * (self._width - len(cells))
 
-    def save(self) -> bytes:
-        return b"" if self._sketch.is_empty() else bytes(self._sketch.serialize())
+    def _open(self, data: bytes) -> Any:
+        # Of texts: the sketch of Python objects asks Python for every byte it reads or writes.
+        return frequent_strings_sketch.deserialize(data) if data else frequent_strings_sketch(_LG_COUNTERS)
+
+    def _merged(self, sketch: Any, block: NDArray[np.int64]) -> Any:
+        _count(sketch, block)
+        return self._open(bytes(sketch.serialize()))
+
+
+def _count(counters: Any, values: NDArray[np.int64]) -> None:
+    update = counters.update
+    for value in values.tolist():
+        update(str(value))

@@ -24,8 +24,10 @@ from headrace import (
     RequestFeatures,
     SlicesHold,
     String,
+    approx_distinct,
     count,
     last,
+    lifetime,
     mean,
 )
 from headrace.config import Settings
@@ -39,7 +41,11 @@ BUY = EventStream(
 BAD = LabelStream("bad", of=BUY, value="bad", delay="3h")
 VISIT = EventStream("visit", key="card", time="at", id="visit", schema={"card": String, "n": Int64, "visit": String})
 USE = FeatureView(
-    "use", entity="card", source=BUY, closed="right", features=[count().over("5h"), mean("eur").over("9h")]
+    "use",
+    entity="card",
+    source=BUY,
+    closed="right",
+    features=[count().over("5h"), mean("eur").over("9h"), approx_distinct("shop").over(lifetime())],
 )
 RISK = FeatureView("risk", entity="shop", source=BUY.with_label(BAD), features=[mean("bad").over("20h", empty=-1.0)])
 SEEN = FeatureView("seen", entity="card", source=VISIT, features=[last("n").over("9h")], ttl="4h")

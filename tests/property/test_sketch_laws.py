@@ -91,7 +91,7 @@ def test_where_a_sketch_is_put_down_leaves_no_trace(data: st.DataObject, entry: 
         saved = sketch.save()
 
     assert repr(open_sketch(PLAN, entry, saved).read()) == repr(whole.read())
-    assert open_sketch(PLAN, entry, saved).save() == saved or entry.feature.kind == "approx_top_k"
+    assert saved == whole.save()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
