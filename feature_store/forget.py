@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.kernel_cache import plain
 from feature_store.kernels import shape_of
 from feature_store.plan import NULL, ViewPlan
 from feature_store.sketch_layout import BYTES, SIZES, Saved, chosen_sketches, pack, unpack
 from feature_store.state_kernels import lifetime_cells
+from feature_store.window_kernels import raise_peaks
 
 __all__ = ["Forgotten", "LifetimeBase", "forget_events", "forget_keys", "held_keys"]
 
@@ -91,6 +93,7 @@ def forget_events(
     """
     counts = _numbers(arrays["count"])
     mask = gone(_numbers(arrays["event_id"]))
+    arrays = arrays | {"peaks": _peaks(_numbers(arrays["event_inputs"])[:, ~mask])}
     waiting = gone(_numbers(arrays["pending_id"]))
     if waiting.any():
         arrays = arrays | {name: arrays[name][~waiting] for name in _WAITING}
@@ -151,6 +154,13 @@ def _adds_up_to_something(plan: ViewPlan, arrays: Arrays) -> NDArray[np.bool_]:
     if plan.sketches:
         differs |= (_numbers(arrays[SIZES]) > 0).any(axis=1)
     return differs
+
+
+def _peaks(inputs: I64) -> I64:
+    """Largest magnitude of each input; the one there ever was may have been the subject's key."""
+    peaks = np.zeros(len(inputs), dtype=np.int64)
+    raise_peaks(plain(inputs), peaks)
+    return peaks
 
 
 def _keep(

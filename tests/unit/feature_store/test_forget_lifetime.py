@@ -25,6 +25,7 @@ from headrace import (
     approx_quantile,
     approx_top_k,
     count,
+    distinct,
     last,
     lifetime,
     max,
@@ -102,3 +103,14 @@ def test_what_is_left_is_the_lifetime_without_the_subject(view: FeatureView, sav
     expected = features_at(plan, known, np.array([1]), np.array([now]))[0]
     assert found[1].tobytes() == expected.tobytes()
     assert found[1][1 if view is VIEW else 0] == 3.0, "payments of card 7 at shop 1, two of them long summed up"
+
+
+def test_a_subject_is_not_remembered_as_the_largest_value_there_was() -> None:
+    plan = compile_view(FeatureView("shops", entity="shop", source=PAY, features=distinct("card").over("1h")))
+    columns = event_columns(plan, payments([0, 1, 2], [7, 8, 5], [1, 1, 1]))
+    state = ViewState(plan)
+    state.apply(columns.keys, columns.times_us, columns.ids, columns.inputs)
+
+    forgotten = forget_events(plan, state.snapshot(), lambda ids: ids == columns.ids[1], {})
+
+    assert forgotten.arrays["peaks"].tolist() == [7]
