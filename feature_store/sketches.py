@@ -11,9 +11,9 @@ change their places in its table; so both take values in blocks of 64, counted f
 down after a block alone. See docs/adr/0013.
 """
 
-import copy
 import struct
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,36 +81,34 @@ class _Distinct:
 
 
 class _InBlocks(ABC):
-    """What waits, beside a sketch of the whole blocks before it."""
+    """What waits, beside a sketch of the whole blocks before it, as bytes; opened only for a block or an answer."""
 
     def __init__(self, saved: bytes) -> None:
         waiting = _WAITING.unpack_from(saved)[0] if saved else 0
         self._waiting = np.frombuffer(saved, np.int64, waiting, _WAITING.size if saved else 0)
-        self._blocks: Any = self._open(saved[_WAITING.size + 8 * waiting :])
+        self._blocks = saved[_WAITING.size + 8 * waiting :]
 
     def add(self, values: NDArray[np.int64]) -> None:
         waiting = np.concatenate([self._waiting, values[values != NULL]])
         whole = len(waiting) - len(waiting) % _BLOCK
         for first in range(0, whole, _BLOCK):
-            self._blocks = self._merged(self._blocks, waiting[first : first + _BLOCK])
+            self._blocks = self._with(waiting[first : first + _BLOCK]).serialize()
         self._waiting = waiting[whole:]
 
+    def read(self) -> list[float]:
+        return self._answer(self._with(self._waiting))
+
     def save(self) -> bytes:
-        if self._is_empty():
+        if not (len(self._waiting) or self._blocks):
             return b""
-        data = b"" if self._blocks.is_empty() else bytes(self._blocks.serialize())
-        return _WAITING.pack(len(self._waiting)) + self._waiting.tobytes() + data
-
-    def _is_empty(self) -> bool:
-        return not len(self._waiting) and bool(self._blocks.is_empty())
+        return _WAITING.pack(len(self._waiting)) + self._waiting.tobytes() + self._blocks
 
     @abstractmethod
-    def _open(self, data: bytes) -> Any:
-        """The sketch that was written down; nothing: an empty one."""
+    def _with(self, values: NDArray[np.int64]) -> Any:
+        """The sketch of the blocks, and of these values after them."""
 
     @abstractmethod
-    def _merged(self, sketch: Any, block: NDArray[np.int64]) -> Any:
-        """The sketch with a block, in a form that writing it down does not change."""
+    def _answer(self, sketch: Any) -> list[float]: ...
 
 
 class _Quantile(_InBlocks):
@@ -118,20 +116,13 @@ class _Quantile(_InBlocks):
         super().__init__(saved)
         self._rank, self._scale, self._empty = rank, scale, empty
 
-    def read(self) -> list[float]:
-        if self._is_empty():
-            return [self._empty]
-        digest = copy.copy(self._blocks)  # asking merges what waits
-        digest.update(self._waiting.astype(np.float64))
-        return [float(digest.get_quantile(self._rank)) / self._scale]
+    def _with(self, values: NDArray[np.int64]) -> Any:
+        digest = tdigest_double.deserialize(self._blocks) if self._blocks else tdigest_double(_CENTROIDS)
+        digest.update(values.astype(np.float64))
+        return digest
 
-    def _open(self, data: bytes) -> Any:
-        return tdigest_double.deserialize(data) if data else tdigest_double(_CENTROIDS)
-
-    def _merged(self, sketch: Any, block: NDArray[np.int64]) -> Any:
-        sketch.update(block.astype(np.float64))
-        sketch.compress()
-        return sketch
+    def _answer(self, sketch: Any) -> list[float]:
+        return [self._empty if sketch.is_empty() else sketch.get_quantile(self._rank) / self._scale]
 
 
 class _TopK(_InBlocks):
@@ -139,24 +130,20 @@ class _TopK(_InBlocks):
         super().__init__(saved)
         self._width, self._scale = width, scale
 
-    def read(self) -> list[float]:
-        counters = copy.copy(self._blocks)
-        _count(counters, self._waiting)
-        found = counters.get_frequent_items(frequent_items_error_type.NO_FALSE_NEGATIVES)
-        ranked = sorted((-estimate, int(text)) for text, estimate, *_ in found)[: self._width]
-        cells = [value / self._scale for _, value in ranked]
-        return cells + [float("nan")] * (self._width - len(cells))
-
-    def _open(self, data: bytes) -> Any:
+    def _with(self, values: NDArray[np.int64]) -> Any:
         # Of texts: the sketch of Python objects asks Python for every byte it reads or writes.
-        return frequent_strings_sketch.deserialize(data) if data else frequent_strings_sketch(_LG_COUNTERS)
+        known = self._blocks
+        counters = frequent_strings_sketch.deserialize(known) if known else frequent_strings_sketch(_LG_COUNTERS)
+        update = counters.update
+        for value in values.tolist():
+            update(str(value))
+        return counters
 
-    def _merged(self, sketch: Any, block: NDArray[np.int64]) -> Any:
-        _count(sketch, block)
-        return self._open(bytes(sketch.serialize()))
-
-
-def _count(counters: Any, values: NDArray[np.int64]) -> None:
-    update = counters.update
-    for value in values.tolist():
-        update(str(value))
+    def _answer(self, sketch: Any) -> list[float]:
+        # The most frequent come first, equals in the order of the table.
+        found = sketch.get_frequent_items(frequent_items_error_type.NO_FALSE_NEGATIVES)
+        last = min(self._width, len(found)) - 1
+        end = bisect_right(found, -found[last][1], key=lambda row: -row[1]) if found else 0
+        ranked = sorted((-estimate, int(text)) for text, estimate, *_ in found[:end])
+        cells = [value / self._scale for _, value in ranked[: self._width]]
+        return cells + [float("nan")] * (self._width - len(cells))

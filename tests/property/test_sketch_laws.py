@@ -36,6 +36,7 @@ VIEW = hr.FeatureView(
         hr.approx_quantile("size", 0.5).over(LIFETIME, delay="5us"),
         hr.approx_quantile("amount", "0.99", where=hr.col("size") > 10).over(LIFETIME),
         hr.approx_top_k("size", 4).over(LIFETIME),
+        hr.approx_top_k("amount", 9).over(LIFETIME, delay="5us"),
         hr.mean("amount").over("20us"),
         hr.sum("size").over(LIFETIME),
     ],
@@ -152,7 +153,7 @@ def test_estimates_are_as_near_as_they_promise(order: str) -> None:
     rng = np.random.default_rng(9)
     n = 100_000
     values = {"as drawn": rng.permutation(n), "rising": np.arange(n), "falling": np.arange(n)[::-1]}[order]
-    entries = {entry.feature.kind: entry for entry in PLAN.sketches}
+    entries = {entry.feature.kind: entry for entry in reversed(PLAN.sketches)}
 
     sketch = open_sketch(PLAN, entries["approx_distinct"], b"")
     sketch.add(values)
