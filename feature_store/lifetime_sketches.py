@@ -15,7 +15,7 @@ from feature_store import change_kernels, drain_kernels
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import FeaturePlan, ViewPlan
 from feature_store.sketch_layout import BYTES, SIZES, Saved, encode_sketches, pack, unpack
-from feature_store.sketches import open_sketch
+from feature_store.sketches import opener
 from feature_store.state_arrays import Slots
 
 __all__ = ["LifetimeSketches", "seen_until"]
@@ -37,7 +37,8 @@ class LifetimeSketches:
     def __init__(self, plan: ViewPlan) -> None:
         self._plan = plan
         self._shape = shape_of(plan)
-        self._none: Saved = (b"",) * len(plan.sketches)
+        self._openers = [(entry, opener(plan, entry)) for entry in plan.sketches]
+        self._none: Saved = (b"",) * len(self._openers)
         self._kept: dict[int, Saved] = {}
         self.nbytes = 0
         """Of the sketches alone."""
@@ -51,8 +52,8 @@ class LifetimeSketches:
         for row, slot in enumerate(due.tolist()):
             part = inputs[:, starts[row] : starts[row + 1]]
             saved = []
-            for entry, before in zip(self._plan.sketches, self._kept.get(slot, self._none), strict=True):
-                sketch = open_sketch(self._plan, entry, before)
+            for (entry, open_sketch), before in zip(self._openers, self._kept.get(slot, self._none), strict=True):
+                sketch = open_sketch(before)
                 sketch.add(part[entry.input_index])
                 saved.append(sketch.save())
             self._keep(slot, tuple(saved))
@@ -67,23 +68,24 @@ class LifetimeSketches:
             slots, arena: of the state.
             values: (n, W) written.
         """
-        entries, owners = self._plan.sketches, due[row_of]
-        counts = np.empty((len(entries), len(owners)), dtype=np.int64)
-        for count, entry in zip(counts, entries, strict=True):
+        owners = due[row_of]
+        counts = np.empty((len(self._openers), len(owners)), dtype=np.int64)
+        for count, (entry, _) in zip(counts, self._openers, strict=True):
             before_us = seen_until(self._plan, entry, at_us) + 1
             change_kernels.unchanged_events(owners, before_us, slots, arena, count)
         most = np.zeros(len(due), dtype=np.int64)
         np.maximum.at(most, row_of, counts.max(axis=0))
         starts, inputs = self._first_events(due, most, slots, arena)
-        for place, (until, entry) in enumerate(zip(counts.tolist(), entries, strict=True)):
+        slots_due, begins = due.tolist(), starts.tolist()
+        for place, (until, (entry, open_sketch)) in enumerate(zip(counts.tolist(), self._openers, strict=True)):
             cells, column = slice(entry.slot, entry.slot + entry.feature.width), inputs[entry.input_index]
             current, done = -1, 0
             for row, owner in enumerate(row_of.tolist()):
                 if owner != current:
-                    kept = self._kept.get(int(due[owner]), self._none)[place]
-                    current, done, sketch = owner, 0, open_sketch(self._plan, entry, kept)
+                    sketch = open_sketch(self._kept.get(slots_due[owner], self._none)[place])
+                    current, done = owner, 0
                 if until[row] > done:
-                    sketch.add(column[starts[owner] + done : starts[owner] + until[row]])
+                    sketch.add(column[begins[owner] + done : begins[owner] + until[row]])
                     done = until[row]
                 values[row, cells] = sketch.read()
 

@@ -17,7 +17,7 @@ from feature_store.kernels import I64
 from feature_store.lifetime_sketches import seen_until
 from feature_store.plan import NULL, FeaturePlan, ViewPlan
 from feature_store.sketch_layout import Saved
-from feature_store.sketches import open_sketch
+from feature_store.sketches import opener
 
 __all__ = ["answer_rows", "answer_sketches", "saved_after"]
 
@@ -77,7 +77,8 @@ def _answer_key(
     """Cells of one key's questions, which are in order; ``visible`` of everybody, ``known`` of an own event."""
     found = np.empty((len(at_us), entry.feature.width))
     latest = np.maximum.accumulate(visible)
-    sketch, done = open_sketch(plan, entry, b""), 0
+    open_sketch = opener(plan, entry)
+    sketch, done = open_sketch(b""), 0
     for row, (count, now) in enumerate(zip(counts.tolist(), at_us.tolist(), strict=True)):
         common = min(count, int(np.searchsorted(latest, now, side="right")))
         if common > done:
@@ -90,7 +91,7 @@ def _answer_key(
             if own is not None:
                 seen |= (ids[rest] == own[row]) & (known[rest] <= now)
             if seen.any():
-                answering = open_sketch(plan, entry, sketch.save())
+                answering = open_sketch(sketch.save())
                 answering.add(given[rest][seen])
         found[row] = answering.read()
     return found
@@ -122,7 +123,8 @@ def answer_rows(
         values: (n, W) written.
     """
     for place, entry in enumerate(plan.sketches):
-        cells, until = slice(entry.slot, entry.slot + entry.feature.width), seen_until(plan, entry, at_us).tolist()
+        cells, open_sketch = slice(entry.slot, entry.slot + entry.feature.width), opener(plan, entry)
+        until = seen_until(plan, entry, at_us).tolist()
         for row, (first, last) in enumerate(pairwise(start.tolist())):
             end = first + int(np.searchsorted(t[first:last], until[row], side="right"))
             given = inputs[entry.input_index, first:end]
@@ -130,7 +132,7 @@ def answer_rows(
                 own = (int(own_t[row]), int(own_id[row]))
                 before = sum(event < own for event in zip(t[first:end].tolist(), ids[first:end].tolist(), strict=True))
                 given = np.insert(given, before, own_inputs[entry.input_index, row])
-            sketch = open_sketch(plan, entry, saved[row][place])
+            sketch = open_sketch(saved[row][place])
             sketch.add(given)
             values[row, cells] = sketch.read()
 
@@ -139,7 +141,7 @@ def saved_after(plan: ViewPlan, inputs: I64) -> Saved:
     """The sketches after all these events (I, n), which are one key's by (time, id)."""
     saved = []
     for entry in plan.sketches:
-        sketch = open_sketch(plan, entry, b"")
+        sketch = opener(plan, entry)(b"")
         sketch.add(inputs[entry.input_index])
         saved.append(sketch.save())
     return tuple(saved)

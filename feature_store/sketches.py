@@ -14,6 +14,8 @@ down after a block alone. See docs/adr/0013.
 import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from feature_store.plan import NULL, FeaturePlan, ViewPlan
 
-__all__ = ["Sketch", "open_sketch"]
+__all__ = ["Sketch", "opener"]
 
 _LG_REGISTERS = 12
 _CENTROIDS = 200
@@ -43,24 +45,18 @@ class Sketch(Protocol):
         """The cells of the feature; NaN is null. The sketch stays as it is."""
 
     def save(self) -> bytes:
-        """What :func:`open_sketch` goes on from; nothing of an empty sketch."""
+        """What :func:`opener` goes on from; nothing of an empty sketch."""
 
 
-def open_sketch(plan: ViewPlan, entry: FeaturePlan, saved: bytes) -> Sketch:
-    """The sketch of a feature.
-
-    Args:
-        plan: the view.
-        entry: a feature of ``plan.sketches``.
-        saved: of an earlier one; nothing: it begins empty.
-    """
+def opener(plan: ViewPlan, entry: FeaturePlan) -> Callable[[bytes], Sketch]:
+    """Opens sketches of a feature of ``plan.sketches`` from what they saved; from nothing, an empty one."""
     feature, scale = entry.feature, plan.inputs[entry.input_index].scale
-    empty = float("nan") if feature.empty is None else feature.empty
     if feature.kind == "approx_distinct":
-        return _Distinct(saved)
+        return _Distinct
     if feature.kind == "approx_quantile":
-        return _Quantile(saved, float(feature.aggregation.rank), scale, empty)
-    return _TopK(saved, feature.width, scale)
+        empty = float("nan") if feature.empty is None else feature.empty
+        return partial(_Quantile, float(feature.aggregation.rank), scale, empty)
+    return partial(_TopK, feature.width, scale)
 
 
 class _Distinct:
@@ -112,7 +108,7 @@ class _InBlocks(ABC):
 
 
 class _Quantile(_InBlocks):
-    def __init__(self, saved: bytes, rank: float, scale: int, empty: float) -> None:
+    def __init__(self, rank: float, scale: int, empty: float, saved: bytes) -> None:
         super().__init__(saved)
         self._rank, self._scale, self._empty = rank, scale, empty
 
@@ -126,7 +122,7 @@ class _Quantile(_InBlocks):
 
 
 class _TopK(_InBlocks):
-    def __init__(self, saved: bytes, width: int, scale: int) -> None:
+    def __init__(self, width: int, scale: int, saved: bytes) -> None:
         super().__init__(saved)
         self._width, self._scale = width, scale
 

@@ -14,7 +14,7 @@ from feature_store.online_decoder import RowDecoder
 from feature_store.online_encoder import RowEncoder
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.sketch_layout import decode_sketches, encode_sketches
-from feature_store.sketches import open_sketch
+from feature_store.sketches import opener
 from feature_store.state_merge import merge
 from feature_store.view_state import ViewState
 from headrace.errors import DefinitionError, IntegrityError
@@ -81,17 +81,17 @@ def test_where_a_sketch_is_put_down_leaves_no_trace(data: st.DataObject, entry: 
     n = data.draw(st.sampled_from([1, 63, 64, 65, 500, 3000]))
     values = np.where(rng.random(n) < 0.02, NULL, rng.integers(-9, data.draw(st.sampled_from([9, 2**40])), n))
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=30)))
-    whole = open_sketch(PLAN, entry, b"")
+    whole = opener(PLAN, entry)(b"")
     whole.add(values)
 
     saved = b""
     for start, end in zip([0, *cuts], [*cuts, n], strict=True):
-        sketch = open_sketch(PLAN, entry, saved)
+        sketch = opener(PLAN, entry)(saved)
         sketch.read()  # being asked leaves no trace either
         sketch.add(values[start:end])
         saved = sketch.save()
 
-    assert repr(open_sketch(PLAN, entry, saved).read()) == repr(whole.read())
+    assert repr(opener(PLAN, entry)(saved).read()) == repr(whole.read())
     assert saved == whole.save()
 
 
@@ -155,7 +155,7 @@ def test_estimates_are_as_near_as_they_promise(order: str) -> None:
     values = {"as drawn": rng.permutation(n), "rising": np.arange(n), "falling": np.arange(n)[::-1]}[order]
     entries = {entry.feature.kind: entry for entry in reversed(PLAN.sketches)}
 
-    sketch = open_sketch(PLAN, entries["approx_distinct"], b"")
+    sketch = opener(PLAN, entries["approx_distinct"])(b"")
     sketch.add(values)
     assert abs(sketch.read()[0] / n - 1) < 4 * 0.013, "four standard errors"
 
@@ -163,14 +163,14 @@ def test_estimates_are_as_near_as_they_promise(order: str) -> None:
         plan = compile_view(hr.FeatureView(
             "view", entity="key", source=STREAM, features=hr.approx_quantile("size", rank).over(LIFETIME)
         ))  # fmt: skip
-        sketch = open_sketch(plan, plan.sketches[0], b"")
+        sketch = opener(plan, plan.sketches[0])(b"")
         sketch.add(values)
         assert abs(sketch.read()[0] / n - float(rank)) < off
 
     skewed = np.minimum(rng.zipf(1.2, n), 2**40)
     skewed = {"as drawn": skewed, "rising": np.sort(skewed), "falling": np.sort(skewed)[::-1]}[order]
     counts = Counter(skewed.tolist())
-    sketch = open_sketch(PLAN, entries["approx_top_k"], b"")
+    sketch = opener(PLAN, entries["approx_top_k"])(b"")
     sketch.add(skewed)
     found, (fourth,) = sketch.read(), [count for _, count in counts.most_common(4)[3:]]
     assert len(counts) > 5_000
