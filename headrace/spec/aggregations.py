@@ -291,7 +291,7 @@ def top_k(column: str, k: int, where: Condition | None = None) -> Aggregation:
 def approx_distinct(column: str, where: Condition | None = None) -> Aggregation:
     """Estimate of the number of different values over a lifetime: HyperLogLog with 4096 registers.
 
-    Its standard error is 1.3 % (0.83 / sqrt(4096), Lang 2017, arXiv:1708.06839). Texts as in :func:`distinct`.
+    Its standard error is 1.3 % (sqrt(ln 2 / 4096) of the HIP estimator, Cohen 2014). Texts as in :func:`distinct`.
     """
     return Aggregation(kind="approx_distinct", column=column, where=where)
 
@@ -314,8 +314,8 @@ def approx_quantile(column: str, q: float | str, where: Condition | None = None)
 def approx_top_k(column: str, k: int, where: Condition | None = None) -> Aggregation:
     """The values that seem most frequent over a lifetime, most frequent first; of equal ones the least goes first.
 
-    Exact up to 384 different values. Beyond, no count is off by more than 0.7 % of all values (3.5 / 512; Misra and
-    Gries 1982, as in Anderson et al. 2017, arXiv:1705.07001), so a value more frequent than that is not overlooked.
+    Exact up to 384 different values. Beyond, no count is off by more than 0.7 % of all values (3.5 / 512, Anderson et
+    al. 2017), so a value more frequent than that is not overlooked.
     """
     return Aggregation(kind="approx_top_k", column=column, where=where, k=_items(k))
 
