@@ -15,6 +15,7 @@ from feature_store import change_kernels, drain_kernels
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import FeaturePlan, ViewPlan
 from feature_store.sketch_layout import BYTES, SIZES, Saved, encode_sketches, pack, unpack
+from feature_store.sketch_marks import SketchMarks
 from feature_store.sketches import opener
 from feature_store.state_arrays import Slots
 
@@ -40,8 +41,13 @@ class LifetimeSketches:
         self._openers = [(entry, opener(plan, entry)) for entry in plan.sketches]
         self._none: Saved = (b"",) * len(self._openers)
         self._kept: dict[int, Saved] = {}
-        self.nbytes = 0
+        self._kept_bytes = 0
+        self._marks = [SketchMarks() for _ in self._openers]
+
+    @property
+    def nbytes(self) -> int:
         """Of the sketches alone."""
+        return self._kept_bytes + sum(marks.nbytes for marks in self._marks)
 
     def fold(self, due: I64, oldest_us: int, slots: Slots, arena: I64) -> None:
         """Add the events of these slots that are about to be forgotten, those of before ``oldest_us``."""
@@ -51,42 +57,54 @@ class LifetimeSketches:
         starts, inputs = self._first_events(due, leaving, slots, arena)
         for row, slot in enumerate(due.tolist()):
             part = inputs[:, starts[row] : starts[row + 1]]
-            saved = []
-            for (entry, open_sketch), before in zip(self._openers, self._kept.get(slot, self._none), strict=True):
+            saved, kept = [], self._kept.get(slot, self._none)
+            for (entry, open_sketch), marks, before in zip(self._openers, self._marks, kept, strict=True):
                 sketch = open_sketch(before)
                 sketch.add(part[entry.input_index])
                 saved.append(sketch.save())
+                marks.fold(slot, part[entry.input_index])
             self._keep(slot, tuple(saved))
 
-    def fill(self, due: I64, row_of: I64, at_us: I64, slots: Slots, arena: I64, values: NDArray[np.float64]) -> None:
+    def fill(
+        self,
+        due: I64,
+        row_of: I64,
+        at_us: I64,
+        settled_us: int,
+        slots: Slots,
+        arena: I64,
+        values: NDArray[np.float64],
+    ) -> None:
         """Write the cells of sketches into rows.
 
         Args:
             due: slots.
             row_of: (n,) place in ``due`` of each row's slot; rows of one slot stand together.
             at_us: (n,) the instant of each row, rising within a slot.
+            settled_us: no more events are expected before it.
             slots, arena: of the state.
             values: (n, W) written.
         """
-        owners = due[row_of]
-        counts = np.empty((len(self._openers), len(owners)), dtype=np.int64)
-        for count, (entry, _) in zip(counts, self._openers, strict=True):
-            before_us = seen_until(self._plan, entry, at_us) + 1
-            change_kernels.unchanged_events(owners, before_us, slots, arena, count)
+        until, settled = (
+            self._counts(due[row_of], instants, slots, arena) for instants in (at_us, np.minimum(at_us, settled_us))
+        )
         most = np.zeros(len(due), dtype=np.int64)
-        np.maximum.at(most, row_of, counts.max(axis=0))
+        np.maximum.at(most, row_of, until.max(axis=0))
         starts, inputs = self._first_events(due, most, slots, arena)
-        slots_due, begins = due.tolist(), starts.tolist()
-        for place, (until, (entry, open_sketch)) in enumerate(zip(counts.tolist(), self._openers, strict=True)):
+        names, begins, owners = due.tolist(), starts.tolist(), row_of.tolist()
+        for place, ((entry, open_sketch), marks) in enumerate(zip(self._openers, self._marks, strict=True)):
             cells, column = slice(entry.slot, entry.slot + entry.feature.width), inputs[entry.input_index]
+            ends, settled_ends = until[place].tolist(), settled[place].tolist()
             current, done = -1, 0
-            for row, owner in enumerate(row_of.tolist()):
+            for row, owner in enumerate(owners):
+                given = column[begins[owner] : begins[owner] + ends[row]]
                 if owner != current:
-                    sketch = open_sketch(self._kept.get(slots_due[owner], self._none)[place])
-                    current, done = owner, 0
-                if until[row] > done:
-                    sketch.add(column[begins[owner] + done : begins[owner] + until[row]])
-                    done = until[row]
+                    kept = self._kept.get(names[owner], self._none)[place]
+                    sketch, done = marks.open(names[owner], kept, given, settled_ends[row], open_sketch)
+                    current = owner
+                if ends[row] > done:
+                    sketch.add(given[done:])
+                    done = ends[row]
                 values[row, cells] = sketch.read()
 
     def of_rows(self, due: I64) -> tuple[bytes, ...]:
@@ -105,8 +123,15 @@ class LifetimeSketches:
                 self._keep(slot, saved)
 
     def _keep(self, slot: int, saved: Saved) -> None:
-        self.nbytes += sum(map(len, saved)) - sum(map(len, self._kept.get(slot, self._none)))
+        self._kept_bytes += sum(map(len, saved)) - sum(map(len, self._kept.get(slot, self._none)))
         self._kept[slot] = saved
+
+    def _counts(self, owners: I64, at_us: I64, slots: Slots, arena: I64) -> I64:
+        """(S, n) retained events of each slot that a sketch counts at its instant."""
+        counts = np.empty((len(self._openers), len(owners)), dtype=np.int64)
+        for count, (entry, _) in zip(counts, self._openers, strict=True):
+            change_kernels.unchanged_events(owners, seen_until(self._plan, entry, at_us) + 1, slots, arena, count)
+        return counts
 
     def _first_events(self, due: I64, number: I64, slots: Slots, arena: I64) -> tuple[I64, I64]:
         """Where the inputs (I, m) of the first ``number`` events of each slot begin, and these."""

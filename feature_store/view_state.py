@@ -213,7 +213,7 @@ class ViewState:
             base,
         )
         if sketches:
-            sketches.fill(due, np.arange(n, dtype=np.int64), valid_from, slots, arena, values)
+            sketches.fill(due, np.arange(n, dtype=np.int64), valid_from, self._settled_us, slots, arena, values)
         state_sketches = sketches.of_rows(due) if sketches else ()
         self._sweep()
         latest = RowBatch(
@@ -259,6 +259,11 @@ class ViewState:
         state.watermark_us, state._swept_us, state.events, state.duplicates, state.too_late = own
         return state
 
+    @property
+    def _settled_us(self) -> int:
+        """No more events are expected before it."""
+        return self.watermark_us - self.plan.lateness_us
+
     def _counters(self) -> I64:
         own = [self.watermark_us, self._swept_us, self.events, self.duplicates, self.too_late]
         return np.array(own, dtype=np.int64)
@@ -281,7 +286,7 @@ class ViewState:
             values,
         )
         if self._memory.sketches:
-            self._memory.sketches.fill(due, key_row[:n], valid_from[:n], slots, arena, values)
+            self._memory.sketches.fill(due, key_row[:n], valid_from[:n], self._settled_us, slots, arena, values)
         return RowBatch.without_state(self.plan, keys[key_row[:n]], valid_from[:n], valid_until[:n], values[:n])
 
     def _sweep(self) -> None:

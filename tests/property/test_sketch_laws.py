@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
+from feature_store import sketch_marks
 from feature_store.compute import EventColumns, features_at
 from feature_store.online_decoder import RowDecoder
 from feature_store.online_encoder import RowEncoder
@@ -95,15 +97,20 @@ def test_where_a_sketch_is_put_down_leaves_no_trace(data: st.DataObject, entry: 
     assert saved == whole.save()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_stream_rows_files_and_reads_say_the_same_of_thousands_of_values(seed: int) -> None:
-    """Through late events, duplicates, sweeps, restarts from whole snapshots and from pieces."""
-    events = many(seed, 6000)
+@pytest.mark.parametrize(("seed", "marks", "window"), [(1, 256, "2000us"), (2, 1, "20us"), (3, 7, "300us")])
+def test_stream_rows_files_and_reads_say_the_same_of_thousands_of_values(
+    seed: int, marks: int, window: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through late events, duplicates, sweeps, restarts from whole snapshots and from pieces; with marks everywhere."""
+    monkeypatch.setattr(sketch_marks, "MANY", marks)
+    view = replace(VIEW, features=(*VIEW.features, *hr.last("size").over(window)))
+    plan = compile_view(view)
+    events = many(seed, 3000)
     rng = np.random.default_rng(seed)
-    state, encoder, decoder = ViewState(PLAN), RowEncoder(PLAN, "p"), RowDecoder(PLAN)
+    state, encoder, decoder = ViewState(plan), RowEncoder(plan, "p"), RowDecoder(plan)
     redis, log, pieces, newest = {}, {}, [], 0
     for batch in batched(seed, events):
-        state.apply(*columns(PLAN, batch))
+        state.apply(*columns(plan, batch))
         newest = max(newest, *(event.t for event in batch))
         state.advance(newest)
         drained = state.drain(log=True)
@@ -116,20 +123,62 @@ def test_stream_rows_files_and_reads_say_the_same_of_thousands_of_values(seed: i
             whole = merge(pieces)
             assert all(whole[name].tobytes() == array.tobytes() for name, array in state.snapshot().items())
             pieces = [whole]
-            state = ViewState.restore(PLAN, whole)
-    corrected = table(PLAN, events)
+            state = ViewState.restore(plan, whole)
+    corrected = table(plan, events)
 
     said = list(log)
     keys, at_us = np.array([key for key, _ in said]), np.array([q for _, q in said])
-    assert np.array(list(log.values())).tobytes() == features_at(PLAN, corrected, keys, at_us).tobytes()
+    assert np.array(list(log.values())).tobytes() == features_at(plan, corrected, keys, at_us).tobytes()
     for key in (1, 2):
         for q in (newest - 40, newest, newest + 3):
             (read,) = decoder.decode([redis[key]], [q], [None])
-            (expected,) = features_at(PLAN, corrected, np.array([key]), np.array([q]))
+            (expected,) = features_at(plan, corrected, np.array([key]), np.array([q]))
             mine = [event for event in events if event.key == key]
-            assert as_list(expected) == row_values(VIEW, mine, q)
+            assert as_list(expected) == row_values(view, mine, q)
             cells = [c for v in read.values.values() for c in (v if isinstance(v, list) else [v])]
             assert np.array(cells, dtype=np.float64).tobytes() == expected.tobytes()
+
+
+class Counting:
+    """A sketch that counts what it is fed."""
+
+    fed = 0
+
+    def __init__(self, saved: bytes) -> None:
+        self._sketch = opener(PLAN, PLAN.sketches[0])(saved)
+        self.read, self.save = self._sketch.read, self._sketch.save
+
+    def add(self, values: np.ndarray) -> None:
+        Counting.fed += len(values)
+        self._sketch.add(values)
+
+
+def test_a_mark_spares_feeding_what_it_has_seen_and_nothing_else() -> None:
+    marks, values = sketch_marks.SketchMarks(), np.arange(2000)
+    other = np.delete(values, 5)
+
+    def fed(given: np.ndarray, settled: int, kept: np.ndarray = values[:0]) -> int:
+        """How many values it took to come to the sketch of all of them."""
+        before, whole = Counting(b""), Counting(b"")
+        before.add(kept)
+        whole.add(np.concatenate([kept, given]))
+        Counting.fed = 0
+        sketch, done = marks.open(7, before.save(), given, settled, Counting)
+        sketch.add(given[done:])
+        assert sketch.save() == whole.save()
+        return Counting.fed
+
+    assert fed(values[:1000], 900) == 1000
+    assert fed(values[:1100], 950) == 200, "not worth a new mark"
+    assert fed(values[:800], 700) == 800, "fewer than the mark has seen"
+    assert fed(other[:1400], 1300) == 1400, "one was taken out"
+    assert fed(other, 1300) == 699
+    assert marks.nbytes > 8 * 1300
+
+    marks.fold(7, other[:100])
+    assert fed(other[100:], 1200, kept=other[:100]) == 699, "the first ones have left"
+    marks.fold(7, values[:3])
+    assert marks.nbytes == 0, "others left than it has seen"
 
 
 def test_a_training_set_sees_what_had_arrived_and_its_own_event() -> None:
