@@ -183,10 +183,13 @@ class RowDecoder:
     def _sketches(self, data: NDArray[np.uint8], kind: NDArray[np.int8], state_ends: I64, ends: I64) -> list[Saved]:
         """Sketches of each row; empty ones of a row without its events."""
         number = len(self.plan.sketches)
-        return [
-            decode_sketches(data[first:last].tobytes(), number) if of == MOVABLE else (b"",) * number
-            for of, first, last in zip(kind.tolist(), state_ends.tolist(), ends.tolist(), strict=True)
-        ]
+        try:
+            return [
+                decode_sketches(data[first:last].tobytes(), number) if of == MOVABLE else (b"",) * number
+                for of, first, last in zip(kind.tolist(), state_ends.tolist(), ends.tolist(), strict=True)
+            ]
+        except IntegrityError as error:
+            raise IntegrityError(f"view {self.plan.view.name!r}: {error}", hint=error.hint) from error
 
     def _damaged(self) -> IntegrityError:
         return IntegrityError(

@@ -1,12 +1,14 @@
 """Sketches as bytes beside other data: behind the state of an online row, and among the arrays of a snapshot.
 
-    row         of each sketch: u64 size, its bytes, filled up to whole words
+    row         u64 checksum (CRC-32) of what follows; of each sketch: u64 size, its bytes, filled up to whole words
     snapshot    sketch_sizes (n, S), sketch_bytes: one behind another, by slot and then by feature
 
-An empty sketch has no bytes.
+An empty sketch has no bytes. The library may crash or run for ever on bytes it did not write, so a row has a checksum;
+a snapshot has one already.
 """
 
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,30 +22,33 @@ Saved = tuple[bytes, ...]
 """One key's sketches, in the order of the features."""
 
 SIZES, BYTES = "sketch_sizes", "sketch_bytes"
-_SIZE = struct.Struct("<Q")
+_WORD = struct.Struct("<Q")
 
 
 def encode_sketches(saved: Saved) -> bytes:
     """What stands behind the state of a row; whole words."""
-    return b"".join(_SIZE.pack(len(one)) + one + bytes(-len(one) % 8) for one in saved)
+    data = b"".join(_WORD.pack(len(one)) + one + bytes(-len(one) % 8) for one in saved)
+    return _WORD.pack(zlib.crc32(data)) + data
 
 
 def decode_sketches(data: bytes, number: int) -> Saved:
     """The sketches of a row.
 
     Raises:
-        IntegrityError: it is cut off, or none.
+        IntegrityError: they are damaged.
     """
-    saved, at = [], 0
-    for _ in range(number):
-        if at + _SIZE.size > len(data):
-            break
-        (size,) = _SIZE.unpack_from(data, at)
-        at += _SIZE.size
-        saved.append(data[at : at + size])
-        at += size + -size % 8
-    if at != len(data) or len(saved) < number:
-        raise IntegrityError(f"the sketches of an online row, {len(data)} bytes, are cut off")
+    saved, at = [], _WORD.size
+    if data[:at] == _WORD.pack(zlib.crc32(data[at:])):
+        while at < len(data):
+            (size,) = _WORD.unpack_from(data, at)
+            at += _WORD.size
+            saved.append(data[at : at + size])
+            at += size + -size % 8
+    if len(saved) != number:
+        raise IntegrityError(
+            f"the sketches of an online row, {len(data)} bytes, are damaged",
+            hint="find out what else writes this view; its next event writes the row anew",
+        )
     return tuple(saved)
 
 

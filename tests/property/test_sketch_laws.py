@@ -237,12 +237,29 @@ def test_sketches_are_for_lifetimes_alone() -> None:
             assert f"take {exact}," in refused.value.hint
 
 
-@given(st.lists(st.binary(max_size=20), max_size=4))
-def test_sketches_behind_a_row_come_back_or_are_refused(saved: list[bytes]) -> None:
-    data = encode_sketches(tuple(saved))
+def test_a_row_with_a_damaged_sketch_is_refused() -> None:
+    state, decoder = ViewState(PLAN), RowDecoder(PLAN)
+    state.apply(*columns(PLAN, many(5, 400)))
+    state.advance(10_000)
+    latest = state.drain(log=False).latest
+    row = stored_rows(RowEncoder(PLAN, "p"), latest, watermark_us=state.watermark_us)[1]
 
-    assert len(data) % 8 == 0
-    assert decode_sketches(data, len(saved)) == tuple(saved)
-    for cut in range(0, len(data), 8):
+    assert decoder.decode([row], [10_000], [None])[0].status == "PRESENT"
+    for damaged in (row[:-8], row + bytes(8), row[:-40] + b"\xaa" + row[-39:]):
+        with pytest.raises(IntegrityError, match=r"'view'.*damaged"):
+            decoder.decode([damaged], [10_000], [None])
+
+
+@given(data=st.data(), saved=st.lists(st.binary(max_size=20), min_size=1, max_size=4))
+def test_sketches_behind_a_row_come_back_or_are_refused(data: st.DataObject, saved: list[bytes]) -> None:
+    row = encode_sketches(tuple(saved))
+    flipped = bytearray(row)
+    flipped[data.draw(st.integers(0, len(row) - 1))] ^= data.draw(st.integers(1, 255))
+
+    assert len(row) % 8 == 0
+    assert decode_sketches(row, len(saved)) == tuple(saved)
+    for damaged in (bytes(flipped), row[: data.draw(st.integers(0, len(row) - 1))], row + bytes(8)):
         with pytest.raises(IntegrityError):
-            decode_sketches(data[:cut], len(saved))
+            decode_sketches(damaged, len(saved))
+    with pytest.raises(IntegrityError):
+        decode_sketches(row, len(saved) + 1)
