@@ -8,6 +8,8 @@ They lie beside the history, not in it: its rows would each carry kilobytes. Eve
 forget them, in the order (time, id), when nothing can come between them any more.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,8 +57,8 @@ class LifetimeSketches:
         change_kernels.unchanged_events(due, np.full(len(due), oldest_us), slots, arena, leaving)
         due, leaving = due[leaving > 0], leaving[leaving > 0]
         starts, inputs = self._first_events(due, leaving, slots, arena)
-        for row, slot in enumerate(due.tolist()):
-            part = inputs[:, starts[row] : starts[row + 1]]
+        for slot, (first, end) in zip(due.tolist(), pairwise(starts.tolist()), strict=True):
+            part = inputs[:, first:end]
             saved, kept = [], self._kept.get(slot, self._none)
             for (entry, open_sketch), marks, before in zip(self._openers, self._marks, kept, strict=True):
                 sketch = open_sketch(before)

@@ -1,7 +1,8 @@
 """Sketches that an earlier build kept are those this one would have kept: the library hashes and writes as it did.
 
 State and rows online hold these bytes for as long as their keys live. When this fails after an upgrade of datasketches,
-kept sketches would go on wrongly: do not renew the digests, give the aggregations new kinds.
+kept sketches would go on wrongly: do not renew the digests, give the aggregations new kinds. A t-digest takes
+logarithms from the C library: on another platform its digest may be another.
 """
 
 import hashlib
