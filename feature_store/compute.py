@@ -22,6 +22,7 @@ from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.row_values import value_arrays, value_columns
+from feature_store.sketch_answers import answer_rows, answer_sketches
 from feature_store.state_kernels import evaluate_states
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
 from feature_store.window_kernels import raise_peaks
@@ -100,6 +101,7 @@ def features_at(
         order, ends = _by_key(_order(at_us, None), asked, groups)
     values = np.empty((len(at_us), plan.width), dtype=np.float64)
     since = np.empty(len(at_us) if as_read else 0, dtype=np.int64)
+    own = nothing if own_ids is None else plain(own_ids)
     answer_kernels.answer(
         shape,
         history,
@@ -108,13 +110,17 @@ def features_at(
         order,
         ends,
         at_us,
-        nothing if own_ids is None else plain(own_ids),
+        own,
         arrival,
         known,
         peaks,
         values,
         since,
     )
+    if plan.sketches:
+        answer_sketches(
+            plan, codes, events.times_us, events.ids, events.inputs, asked, at_us, own, arrival, known, values
+        )
     if as_read:
         ttl_us = NEVER_US if plan.view.ttl_us is None else plan.view.ttl_us
         values[(since == NULL) | (at_us - np.maximum(since, 0) > ttl_us)] = np.nan
@@ -156,6 +162,11 @@ def evaluate(
         valid_until,
         own_state,
     )
+    if plan.sketches:
+        answer_rows(
+            plan, [(b"",) * len(plan.sketches)], np.array([0, len(t)]), t, ids, inputs, np.array([at_us]),
+            own_state == 2, np.array([own_t]), np.array([own_id]), own_inputs.reshape(-1, 1), values,
+        )  # fmt: skip
     states: tuple[Literal["", "applied", "merged"], ...] = ("", "applied", "merged")
     return Evaluation(
         values=values[0],

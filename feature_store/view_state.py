@@ -201,6 +201,7 @@ class ViewState:
         self._memory.changes.touch(due)
         keys = self._memory.keys_of(due)
         logged = self._drain_log(due, keys) if log else None
+        sketches = self._memory.sketches
         n = len(due)
         has_state = np.empty(n, dtype=np.bool_)
         oldest_us = self.watermark_us - self.plan.retention_us
@@ -211,6 +212,8 @@ class ViewState:
         t, ids = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
         inputs = np.empty((len(self.plan.inputs), size), dtype=np.int64)
         base = np.empty((n, shape.width - shape.base), dtype=np.int64)
+        if sketches:
+            sketches.fold(due, oldest_us, slots, arena)
         drain_kernels.write_latest(
             due,
             shape,
@@ -229,6 +232,9 @@ class ViewState:
             base,
         )
         self._memory.due.settle(slots.next_change)
+        if sketches:
+            sketches.fill(due, np.arange(n, dtype=np.int64), valid_from, self._settled_us, slots, arena, values)
+        state_sketches = sketches.of_rows(due) if sketches else ()
         self._sweep()
         latest = RowBatch(
             keys=keys,
@@ -241,6 +247,7 @@ class ViewState:
             state_id=ids,
             state_inputs=inputs,
             state_base=base,
+            state_sketches=state_sketches,
         )
         return Drained(latest=latest, log=logged)
 
@@ -271,6 +278,11 @@ class ViewState:
         own = plain(arrays["counters"]).tolist()
         state.watermark_us, state._swept_us, state.events, state.duplicates, state.too_late = own
         return state
+
+    @property
+    def _settled_us(self) -> int:
+        """No more events are expected before it."""
+        return self.watermark_us - self.plan.lateness_us
 
     def _order(self, event_slots: NDArray[np.int32], times_us: I64, events: I64) -> I64:
         """Events in the order of insertion: those of a key together, and by time, when there are enough of them."""
@@ -304,6 +316,8 @@ class ViewState:
             valid_until,
             values,
         )
+        if self._memory.sketches:
+            self._memory.sketches.fill(due, key_row[:n], valid_from[:n], self._settled_us, slots, arena, values)
         return RowBatch.without_state(self.plan, keys[key_row[:n]], valid_from[:n], valid_until[:n], values[:n])
 
     def _sweep(self) -> None:

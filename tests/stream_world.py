@@ -24,6 +24,7 @@ from headrace.spec.features import FeatureView
 from headrace.spec.project import Project, load_project
 
 __all__ = [
+    "REACH",
     "Message",
     "Traffic",
     "expected_values",
@@ -61,11 +62,21 @@ shop_risk = FeatureView(
 )
 """
 
+REACH = """
+from headrace import approx_distinct, approx_quantile, lifetime
 
-def make_project(folder: Path, stream: str, *, form: str = "Json()") -> Project:
-    """The world's definitions as a project called like its folder."""
+card_reach = FeatureView(
+    "card_reach", entity="card", source=sales,
+    features=[approx_distinct("shop").over(lifetime()), approx_quantile("eur", 0.5).over(lifetime())],
+)
+"""
+"""A view with sketches, for a project that wants it."""
+
+
+def make_project(folder: Path, stream: str, *, form: str = "Json()", more: str = "") -> Project:
+    """The world's definitions, and ``more``, as a project called like its folder."""
     folder.mkdir(parents=True)
-    (folder / "shop.py").write_text(DEFINITIONS.format(stream=stream, form=form), encoding="utf-8")
+    (folder / "shop.py").write_text(DEFINITIONS.format(stream=stream, form=form) + more, encoding="utf-8")
     return load_project(folder)
 
 

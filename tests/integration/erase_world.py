@@ -37,7 +37,8 @@ _NUMBERS = (
 )
 
 DEFINITIONS = """
-from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, Model, count, mean, sum
+from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, Model
+from headrace import approx_distinct, count, lifetime, mean, sum
 
 sales = EventStream(
     "{stream}", key="card", time="at", id="sale",
@@ -50,7 +51,10 @@ card_use = FeatureView(
 )
 shop_risk = FeatureView(
     "shop_risk", entity="shop", source=sales.with_label(frauds),
-    features=[count().over("1h", "6h"), sum("eur").over("3h"), mean("fraud").over("6h", delay="2h", empty=0.0)],
+    features=[
+        count().over("1h", "6h"), sum("eur").over("3h"), approx_distinct("card").over(lifetime()),
+        mean("fraud").over("6h", delay="2h", empty=0.0),
+    ],
 )
 fraud = Model("{model}", features=[card_use, shop_risk, "eur"], label=frauds)
 """

@@ -10,8 +10,10 @@ from headrace import (
     RequestFeatures,
     SlicesHold,
     String,
+    approx_distinct,
     count,
     last,
+    lifetime,
     mean,
 )
 
@@ -23,7 +25,11 @@ buy = EventStream(
 bad = LabelStream("bad", of=buy, value="bad", delay="3h")
 visit = EventStream("visit", key="card", time="at", id="visit", schema={"card": String, "n": Int64, "visit": String})
 use = FeatureView(
-    "use", entity="card", source=buy, closed="right", features=[count().over("5h"), mean("eur").over("9h")]
+    "use",
+    entity="card",
+    source=buy,
+    closed="right",
+    features=[count().over("5h"), mean("eur").over("9h"), approx_distinct("shop").over(lifetime())],
 )
 risk = FeatureView("risk", entity="shop", source=buy.with_label(bad), features=[mean("bad").over("20h", empty=-1.0)])
 seen = FeatureView("seen", entity="card", source=visit, features=[last("n").over("9h")], ttl="4h")
