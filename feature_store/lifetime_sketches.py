@@ -15,23 +15,13 @@ from numpy.typing import NDArray
 
 from feature_store import change_kernels, drain_kernels
 from feature_store.kernels import I64, shape_of
-from feature_store.plan import FeaturePlan, ViewPlan
+from feature_store.plan import ViewPlan
 from feature_store.sketch_layout import BYTES, SIZES, Saved, encode_sketches, pack, unpack
 from feature_store.sketch_marks import SketchMarks
-from feature_store.sketches import opener
+from feature_store.sketches import opener, seen_until
 from feature_store.state_arrays import Slots
 
-__all__ = ["LifetimeSketches", "seen_until"]
-
-_LONG_AGO_US = -(2**62)
-
-
-def seen_until(plan: ViewPlan, entry: FeaturePlan, at_us: I64) -> I64:
-    """Time of the newest events that a lifetime counts at each instant."""
-    edge = plan.edges[entry.enter_at]
-    assert edge.grid_us == 0, "a lifetime is on no grid"
-    found: I64 = np.maximum(at_us, _LONG_AGO_US) - (edge.shift_us + edge.back_us)
-    return found
+__all__ = ["LifetimeSketches"]
 
 
 class LifetimeSketches:

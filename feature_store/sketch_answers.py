@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernels import I64
-from feature_store.lifetime_sketches import seen_until
 from feature_store.plan import NULL, FeaturePlan, ViewPlan
 from feature_store.sketch_layout import Saved
-from feature_store.sketches import opener
+from feature_store.sketches import opener, seen_until
 
 __all__ = ["answer_rows", "answer_sketches", "saved_after"]
 

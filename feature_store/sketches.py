@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from feature_store.plan import NULL, FeaturePlan, ViewPlan
 
-__all__ = ["Sketch", "opener"]
+__all__ = ["Sketch", "opener", "seen_until"]
 
 _LG_REGISTERS = 12
 _CENTROIDS = 200
@@ -33,6 +33,7 @@ _BLOCK = 64
 """Whoever changes one of these gives the kind another name: sketches that were kept would answer otherwise."""
 
 _WAITING = struct.Struct("<Q")
+_LONG_AGO_US = -(2**62)
 
 
 class Sketch(Protocol):
@@ -57,6 +58,14 @@ def opener(plan: ViewPlan, entry: FeaturePlan) -> Callable[[bytes], Sketch]:
         empty = float("nan") if feature.empty is None else feature.empty
         return partial(_Quantile, float(feature.aggregation.rank), scale, empty)
     return partial(_TopK, feature.width, scale)
+
+
+def seen_until(plan: ViewPlan, entry: FeaturePlan, at_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Time of the newest events that a lifetime counts at each instant."""
+    edge = plan.edges[entry.enter_at]
+    assert edge.grid_us == 0, "a lifetime is on no grid"
+    found: NDArray[np.int64] = np.maximum(at_us, _LONG_AGO_US) - (edge.shift_us + edge.back_us)
+    return found
 
 
 class _Distinct:
