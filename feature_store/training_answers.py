@@ -55,7 +55,7 @@ def questions_table(
 
 
 def answer_questions(plan: ViewPlan, /, *tables: pa.Table) -> pa.Table:
-    """Values of a view for the rows that ask, from the events of their keys; see feature_store.training_rows."""
+    """Values of a view for rows that ask, from the events of their keys; see feature_store.training_rows."""
     events, questions = tables
     names = set(events.column_names)
     held = EventColumns(
