@@ -18,7 +18,7 @@ VIEW = hr.FeatureView(
     "card_use",
     entity="card",
     source=STREAM,
-    features=[hr.count().over("30s", "60s"), hr.sum("eur").over("60s"), hr.max("eur").over("lifetime")],
+    features=[*hr.count().over("30s", "60s"), hr.sum("eur").over("60s"), hr.max("eur").over(hr.lifetime())],
 )
 
 
