@@ -117,7 +117,7 @@ class StateMemory:
             kept = counters[IDS] = table_kernels.purge_ids(self.known, oldest_us)
             # An eighth stays free for the ids to come, so that few batches begin with this.
             if 8 * (int(kept) + n) > 3 * len(self.known):
-                table = empty_ids(power_of_two(4 * (int(kept) + n)))
+                table = empty_ids(power_of_two(3 * (int(kept) + n)))
                 table_kernels.rebuild_ids(self.known, table)
                 self.known = table
 
