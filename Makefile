@@ -59,8 +59,8 @@ fuzz: setup ## throw a million hostile messages at the decoders, and requests at
 chaos: setup ## let the stream die at random operations; SCHEDULES=1000 of them, SEED=1 the first
 	HEADRACE_CHAOS_SCHEDULES=$(or $(SCHEDULES),1000) HEADRACE_CHAOS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout 7200 tests/drills/test_crashes.py
 
-drills: setup ## kill real servers and workers in random order; SCHEDULES=20 of them, SEED=1 the first (about 4 minutes)
-	HEADRACE_DRILL_SCHEDULES=$(or $(SCHEDULES),20) HEADRACE_DRILL_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout 7200 tests/drills/test_real_servers.py
+drills: setup ## kill real servers and workers in random order; SCHEDULES=20 of them, SEED=1 the first, WORKERS=3 share each
+	HEADRACE_DRILL_SCHEDULES=$(or $(SCHEDULES),20) HEADRACE_DRILL_SEED=$(or $(SEED),1) HEADRACE_DRILL_WORKERS=$(or $(WORKERS),0) $(BIN)/python -m pytest --timeout 7200 tests/drills/test_real_servers.py
 
 fmt: setup ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix .

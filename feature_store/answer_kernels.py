@@ -1,9 +1,13 @@
-"""Kernels that answer many (key, instant) questions over the events of a table.
+"""Kernels that answer many (key, instant) questions over the events of a table, key by key.
 
-    history    │ key 0: its events, one row more │ key 1: … │        asked    (key, instant) in the order of time
+    history    │ key 0: its events, one row more │ key 1: … │
+    asked      │ of key 0, by time │ of key 1 … │ of no key  │
 
-Each key has a place for each edge that only moves on, so an answer costs a step of each edge. What had not arrived at
-an instant is taken back from the sums; where there is no taking back, the row is made anew of what had.
+The edges of a key only move on from one question to the next, and its history is in the cache: taking the questions of
+all keys by time instead costs three times as much, nearly all of it waiting for memory. For the same reason columns are
+read, and results written, a block at a time: loops that do nothing else wait for many rows at once.
+What had not arrived at an instant is taken back from the sums; where there is no taking back, the row is made anew of
+what had.
 """
 
 import numpy as np
@@ -39,42 +43,45 @@ from feature_store.window_kernels import SAFE, fill_values, scratch_size
 
 __all__ = ["answer", "arrange"]
 
+_BLOCK = 256
+"""Rows read, and written, at once."""
+
 
 @allocating_kernel
 def arrange(
-    codes: NDArray[np.int32], groups: int, order: I64, times: I64, ids: I64, inputs: I64, shape: Shape, keeps_rows: bool
+    order: I64, ends: I64, times: I64, ids: I64, inputs: I64, shape: Shape, keeps_rows: bool
 ) -> tuple[I64, I64, I64]:
     """The history of all keys in one array, where each key's begins in it, (groups + 1,), and the event of each row.
 
-    Events are read in the order of time and put behind the last of their key, which is still in the cache: half
-    the cost of collecting them key by key.
-
     Args:
-        codes: (n,) key of each event.
-        groups: number of keys.
-        order: rows by (time, id); empty: as they come.
+        order: (n,) the events key by key, each key's by (time, id).
+        ends: (groups + 1,) where those of each key end.
         times, ids, inputs: of the events.
         shape: of the view.
         keeps_rows: otherwise the last result is empty.
     """
-    seen, features, folds = shape.seen, shape.features, shape.folds
+    seen, features, folds, groups = shape.seen, shape.features, shape.folds, ends.size - 1
     starts = np.zeros(groups + 1, dtype=np.int64)
-    for row in range(codes.size):
-        starts[codes[row] + 1] += 1
-    for group in range(groups):
-        starts[group + 1] += starts[group] + 1
-    history = np.empty((codes.size + groups + 1, shape.width), dtype=np.int64)
+    history = np.empty((order.size + groups + 1, shape.width), dtype=np.int64)
     rows = np.empty(len(history) if keeps_rows else 0, dtype=np.int64)
-    ends = starts[:groups].copy()
+    block_times, block_ids = np.empty(_BLOCK, dtype=np.int64), np.empty(_BLOCK, dtype=np.int64)
+    block_inputs = np.empty((inputs.shape[0], _BLOCK), dtype=np.int64)
+    k = 0
     for group in range(groups):
-        begin(history, starts[group], features, folds)
-    for k in range(codes.size):
-        row = order[k] if order.size else k
-        place = ends[codes[row]]
-        ends[codes[row]] += 1
-        put(history, place, times[row], ids[row], inputs, row, seen, features, folds)
-        if keeps_rows:
-            rows[place] = row
+        begin(history, k + group, features, folds)
+        while k < ends[group]:
+            place = k % _BLOCK
+            if place == 0:
+                for b in range(min(_BLOCK, order.size - k)):
+                    block_times[b], block_ids[b] = times[order[k + b]], ids[order[k + b]]
+                for i in range(inputs.shape[0]):
+                    for b in range(min(_BLOCK, order.size - k)):
+                        block_inputs[i, b] = inputs[i, order[k + b]]
+            put(history, k + group, block_times[place], block_ids[place], block_inputs, place, seen, features, folds)
+            if keeps_rows:
+                rows[k + group] = order[k]
+            k += 1
+        starts[group + 1] = k + group + 1
     return history, starts, rows
 
 
@@ -84,8 +91,8 @@ def answer(
     history: I64,
     starts: I64,
     rows: I64,
-    asked: NDArray[np.int32],
     order: I64,
+    asked: I64,
     at_us: I64,
     own_ids: I64,
     arrival: I64,
@@ -99,8 +106,8 @@ def answer(
     Args:
         shape: of the view.
         history, starts, rows: of :func:`arrange`.
-        asked: (q,) key of each question; -1 has no events.
-        order: questions by time; empty: as they come.
+        order: (q,) the questions key by key, each key's by time.
+        asked: (groups + 1,) where those of each key end; the last are of keys without events.
         at_us: (q,) instants.
         own_ids: (q,) or empty: the event of the row, visible whenever it arrived.
         arrival: (n,) or empty: events are visible from their arrival on.
@@ -113,62 +120,89 @@ def answer(
     groups, depth = len(starts) - 1, len(edges)
     hides = arrival.size > 0 or input_arrival.size > 0
     latest = np.empty(len(history) if hides else 0, dtype=np.int64)
-    at = np.empty((groups + 1, depth), dtype=np.int64)
+    at = np.zeros((2, depth), dtype=np.int64)  # of the key, and of a history made anew
     longest = 0
     for group in range(groups):
-        first, end = starts[group], starts[group + 1] - 1
-        longest = max(longest, end - first)
-        for d in range(depth):
-            at[group, d] = first
-        if hides:
-            _fill_latest(first, end, rows, seen, history, arrival, input_arrival, latest)
+        longest = max(longest, starts[group + 1] - 1 - starts[group])
     scratch = np.empty((1, scratch_size(longest, shape.needs_scratch)), dtype=np.int64)
     dates = since.size > 0
     rebuilds = hides and (dates or not (_adds_up(features) and _stays_narrow(peaks, longest)))
     visible = np.empty((longest + 1 if rebuilds else 0, shape.width), dtype=np.int64)
     masked = np.empty((seen.size, 1), dtype=np.int64)
-    nothing = np.empty((1, shape.width), dtype=np.int64)
-    begin(nothing, 0, features, shape.folds)
-    for d in range(depth):
-        at[groups, d] = 0
-    for k in range(asked.size):
-        row = order[k] if order.size else k
-        now, group = at_us[row], asked[row]
-        if group < 0:
-            if dates:
-                since[row] = NULL
-            fill_values(features, empty, at, groups, nothing, 0, now, peaks, scratch, values, row)
+    instants, block = np.empty(_BLOCK, dtype=np.int64), np.empty((_BLOCK, values.shape[1]), dtype=np.float64)
+    k = 0
+    for group in range(groups):
+        if k == asked[group]:
             continue
         first, end = starts[group], starts[group + 1] - 1
         for d in range(depth):
-            limit, position = edge_at(edges, d, now), at[group, d]
-            while position < end and history[position, T] <= limit:
-                position += 1
-            at[group, d] = position
-        fill_values(features, empty, at, group, history, first, now, peaks, scratch, values, row)
+            at[0, d] = first
+        if hides:
+            _fill_latest(first, end, rows, seen, history, arrival, input_arrival, latest)
+        while k < asked[group]:
+            place = k % _BLOCK
+            if place == 0:
+                _next_block(order, k, at_us, instants, block, values)
+            now = instants[place]
+            for d in range(depth):
+                limit, position = edge_at(edges, d, now), at[0, d]
+                while position < end and history[position, T] <= limit:
+                    position += 1
+                at[0, d] = position
+            fill_values(features, empty, at, 0, history, first, now, peaks, scratch, block, place)
+            if dates:
+                since[order[k]] = _newest_change(edges, at, 0, history, first)
+            if hides and at[0, 0] > first and latest[at[0, 0] - 1] > now:
+                own, has_own = (own_ids[order[k]], True) if own_ids.size else (0, False)
+                if not rebuilds:
+                    _take_back(
+                        features, empty, at, 0, now, own, has_own, rows, history,
+                        arrival, input_arrival, latest, block, place,
+                    )  # fmt: skip
+                elif dates or _hides_any(
+                    features, at, 0, first, now, own, has_own, rows, history, arrival, input_arrival, latest
+                ):
+                    last = _keep_visible(
+                        shape, at, 0, first, now, own, has_own, rows, history, arrival, input_arrival, dates,
+                        visible, masked,
+                    )  # fmt: skip
+                    for d in range(depth):
+                        at[1, d] = upper_bound(visible, 0, last, edge_at(edges, d, now))
+                    fill_values(features, empty, at, 1, visible, 0, now, peaks, scratch, block, place)
+                    if dates:
+                        since[order[k]] = _newest_change(edges, at, 1, visible, 0)
+            k += 1
+    nothing = np.empty((1, shape.width), dtype=np.int64)
+    begin(nothing, 0, features, shape.folds)
+    for d in range(depth):
+        at[0, d] = 0
+    while k < order.size:
+        place = k % _BLOCK
+        if place == 0:
+            _next_block(order, k, at_us, instants, block, values)
+        fill_values(features, empty, at, 0, nothing, 0, instants[place], peaks, scratch, block, place)
         if dates:
-            since[row] = _newest_change(edges, at, group, history, first)
-        if hides and at[group, 0] > first and latest[at[group, 0] - 1] > now:
-            own, has_own = (own_ids[row], True) if own_ids.size else (0, False)
-            if not rebuilds:
-                _take_back(
-                    features, empty, at, group, now, own, has_own, rows, history,
-                    arrival, input_arrival, latest, values, row,
-                )  # fmt: skip
-            elif dates or _hides_any(
-                features, at, group, first, now, own, has_own, rows, history, arrival, input_arrival, latest
-            ):
-                last = _keep_visible(
-                    shape, at, group, first, now, own, has_own, rows, history, arrival, input_arrival, dates,
-                    visible, masked,
-                )  # fmt: skip
-                for d in range(depth):
-                    at[groups, d] = upper_bound(visible, 0, last, edge_at(edges, d, now))
-                fill_values(features, empty, at, groups, visible, 0, now, peaks, scratch, values, row)
-                if dates:
-                    since[row] = _newest_change(edges, at, groups, visible, 0)
-                for d in range(depth):
-                    at[groups, d] = 0
+            since[order[k]] = NULL
+        k += 1
+    _write_block(order, (k - 1) // _BLOCK * _BLOCK, k, block, values)
+
+
+@kernel
+def _next_block(
+    order: I64, k: int, at_us: I64, instants: I64, block: NDArray[np.float64], values: NDArray[np.float64]
+) -> None:
+    """Write the rows of the block that ends at ``k``, and read the instants of the next."""
+    _write_block(order, k - _BLOCK, k, block, values)
+    for b in range(min(_BLOCK, order.size - k)):
+        instants[b] = at_us[order[k + b]]
+
+
+@kernel
+def _write_block(order: I64, first: int, end: int, block: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    """Rows of a block to where their questions stand; none before the first."""
+    for k in range(max(first, 0), end):
+        for cell in range(values.shape[1]):
+            values[order[k], cell] = block[k - first, cell]
 
 
 @kernel

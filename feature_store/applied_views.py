@@ -14,9 +14,10 @@ from pathlib import Path
 
 from headrace.config import Settings
 from headrace.manifest_file import read_manifest, write_manifest
+from headrace.spec.project import Project
 from headrace.spec.view_definition import ViewDefinition
 
-__all__ = ["AppliedView", "AppliedViews", "applied_path", "change_applied", "read_applied"]
+__all__ = ["AppliedView", "AppliedViews", "applied_path", "change_applied", "read_applied", "waiting_views"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,16 @@ def read_applied(settings: Settings, project: str) -> AppliedViews | None:
     """
     path = applied_path(settings, project)
     return read_manifest(path, AppliedViews) if path.exists() else None
+
+
+def waiting_views(settings: Settings, project: Project) -> tuple[str, ...]:
+    """Names of the views a worker has accepted and leaves closed until they have been backfilled.
+
+    Raises:
+        IntegrityError: the file cannot be read.
+    """
+    known = read_applied(settings, project.name) or AppliedViews()
+    return tuple(view.name for view in project.views if view.name in known.views and known.views[view.name].waiting_for)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,14 @@
 """Answers for one bucket of entities: the kernels over the part of a history that is theirs.
 
-bucket    row, key, time, id, first, inputs                 any rows whose keys fall into it, all of each key
-answers   row, cells                                        one for each row
+    bucket    tables of whatever is asked about, all of each key ──► answers    row, cells
+
+of a file            row, key, time, id, first, inputs                 every event is asked about at its own instant
+of a training set    see :mod:`feature_store.training_answers`
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +18,37 @@ from feature_store.compute import EventColumns, features_at, label_known
 from feature_store.plan import ViewPlan, compile_view
 from headrace.spec.features import FeatureView
 
-__all__ = ["Bucket", "Run", "answer_bucket", "bucket_table", "run_here", "values_of"]
+__all__ = [
+    "Answer",
+    "Answered",
+    "Bucket",
+    "Run",
+    "answer_bucket",
+    "answer_table",
+    "bucket_table",
+    "put_values",
+    "run_here",
+    "values_of",
+]
 
-Bucket = tuple[int, pa.Table]
-"""Number and rows."""
-Run = Callable[[FeatureView, Iterable[Bucket]], Iterator[Bucket]]
-"""Answers buckets of a view, in any order."""
+Bucket = tuple[int, tuple[pa.Table, ...]]
+"""Number and tables."""
+Answered = tuple[int, pa.Table]
+"""Number and answers."""
 _CELL = "c"
 _INPUT = "i"
+
+
+class Answer(Protocol):
+    """Gives the answers to a bucket; a function of a module, so that other machines find it by its name."""
+
+    def __call__(self, plan: ViewPlan, /, *tables: pa.Table) -> pa.Table: ...
+
+
+class Run(Protocol):
+    """Answers buckets of a view, in any order."""
+
+    def __call__(self, view: FeatureView, answer: Answer, buckets: Iterable[Bucket], /) -> Iterator[Answered]: ...
 
 
 def bucket_table(plan: ViewPlan, events: EventColumns, rows: NDArray[np.int64], first: NDArray[np.bool_]) -> pa.Table:
@@ -39,8 +65,9 @@ def bucket_table(plan: ViewPlan, events: EventColumns, rows: NDArray[np.int64], 
     return pa.table({"row": rows, "first": first, "key": keys, "t": events.times_us, "id": events.ids, **inputs})
 
 
-def answer_bucket(plan: ViewPlan, bucket: pa.Table) -> pa.Table:
-    """Values of every row of a bucket at its own instant, as served."""
+def answer_bucket(plan: ViewPlan, /, *tables: pa.Table) -> pa.Table:
+    """Values of every row of a file's bucket at its own instant, as served."""
+    (bucket,) = tables
     rows = bucket["row"].to_numpy()
     keys: NDArray[np.generic] = bucket["key"].to_numpy(zero_copy_only=False)
     first = bucket["first"].to_numpy(zero_copy_only=False)
@@ -51,8 +78,19 @@ def answer_bucket(plan: ViewPlan, bucket: pa.Table) -> pa.Table:
     counted = np.ascontiguousarray(inputs[:, first])
     events = EventColumns(keys=keys[first], times_us=times_us[first], ids=ids[first], inputs=counted)
     events = replace(events, input_arrival_us=label_known(plan, events))
-    values = features_at(plan, events, keys, times_us, own_ids=ids, mode="as_served")
-    return pa.table({"row": rows, **{f"{_CELL}{n}": values[:, n] for n in range(plan.width)}})
+    return answer_table(rows, features_at(plan, events, keys, times_us, own_ids=ids, mode="as_served"))
+
+
+def answer_table(rows: NDArray[np.int64], values: NDArray[np.float64]) -> pa.Table:
+    """Answers in the form in which they travel: the cells (n, W) of the rows (n,)."""
+    return pa.table({"row": rows, **{f"{_CELL}{n}": values[:, n] for n in range(values.shape[1])}})
+
+
+def put_values(answers: pa.Table, values: NDArray[np.float64]) -> None:
+    """Write cells to where their rows are in ``values``."""
+    rows = answers["row"].to_numpy()
+    for number in range(values.shape[1]):
+        values[rows, number] = answers[f"{_CELL}{number}"].to_numpy()
 
 
 def values_of(plan: ViewPlan, answers: pa.Table) -> NDArray[np.float64]:
@@ -64,8 +102,8 @@ def values_of(plan: ViewPlan, answers: pa.Table) -> NDArray[np.float64]:
     return cells
 
 
-def run_here(view: FeatureView, buckets: Iterable[Bucket]) -> Iterator[Bucket]:
+def run_here(view: FeatureView, answer: Answer, buckets: Iterable[Bucket], /) -> Iterator[Answered]:
     """One after the other, in this process."""
     plan = compile_view(view)
-    for number, bucket in buckets:
-        yield number, answer_bucket(plan, bucket)
+    for number, tables in buckets:
+        yield number, answer(plan, *tables)

@@ -22,6 +22,7 @@ from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.row_values import value_arrays, value_columns
+from feature_store.sketch_answers import answer_rows, answer_sketches
 from feature_store.state_kernels import evaluate_states
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
 from feature_store.window_kernels import raise_peaks
@@ -92,37 +93,38 @@ def features_at(
     known = events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0)
     peaks = np.zeros(len(plan.inputs), dtype=np.int64)
     raise_peaks(events.inputs, peaks)
+    order, ends = _by_key(_order(events.times_us, events.ids), codes, groups)
     history, starts, rows = answer_kernels.arrange(
-        codes,
-        groups,
-        _order(events.times_us, events.ids),
-        events.times_us,
-        events.ids,
-        events.inputs,
-        shape,
-        bool(arrival.size or known.size),
+        order, ends, events.times_us, events.ids, events.inputs, shape, bool(arrival.size or known.size)
     )
-    out = np.empty((len(at_us), plan.width), dtype=np.float64)
+    if asked is not codes or at_us is not events.times_us:
+        order, ends = _by_key(_order(at_us, None), asked, groups)
+    values = np.empty((len(at_us), plan.width), dtype=np.float64)
     since = np.empty(len(at_us) if as_read else 0, dtype=np.int64)
+    own = nothing if own_ids is None else plain(own_ids)
     answer_kernels.answer(
         shape,
         history,
         starts,
         rows,
-        asked,
-        _order(at_us, None),
+        order,
+        ends,
         at_us,
-        nothing if own_ids is None else plain(own_ids),
+        own,
         arrival,
         known,
         peaks,
-        out,
+        values,
         since,
     )
+    if plan.sketches:
+        answer_sketches(
+            plan, codes, events.times_us, events.ids, events.inputs, asked, at_us, own, arrival, known, values
+        )
     if as_read:
         ttl_us = NEVER_US if plan.view.ttl_us is None else plan.view.ttl_us
-        out[(since == NULL) | (at_us - np.maximum(since, 0) > ttl_us)] = np.nan
-    return out
+        values[(since == NULL) | (at_us - np.maximum(since, 0) > ttl_us)] = np.nan
+    return values
 
 
 def evaluate(
@@ -160,6 +162,11 @@ def evaluate(
         valid_until,
         own_state,
     )
+    if plan.sketches:
+        answer_rows(
+            plan, [(b"",) * len(plan.sketches)], np.array([0, len(t)]), t, ids, inputs, np.array([at_us]),
+            own_state == 2, np.array([own_t]), np.array([own_id]), own_inputs.reshape(-1, 1), values,
+        )  # fmt: skip
     states: tuple[Literal["", "applied", "merged"], ...] = ("", "applied", "merged")
     return Evaluation(
         values=values[0],
@@ -331,8 +338,18 @@ def _codes(
         encoded = pa.array(keys, type=pa.string()).dictionary_encode()
         found = pc.index_in(pa.array(asked, type=pa.string()), value_set=encoded.dictionary).fill_null(-1)
         return encoded.indices.to_numpy(), found.to_numpy(), len(encoded.dictionary)
-    codes: tuple[NDArray[np.int32], NDArray[np.int32], int] = query_kernels.dense_codes(plain(keys), plain(asked))
-    return codes
+    if asked is keys:
+        codes, _, groups = query_kernels.dense_codes(plain(keys), np.empty(0, dtype=np.int64))
+        return codes, codes, groups
+    found, wanted, groups = query_kernels.dense_codes(plain(keys), plain(asked))
+    return found, wanted, groups
+
+
+def _by_key(order: I64, codes: NDArray[np.int32], groups: int) -> tuple[I64, I64]:
+    """Rows by key, each key's as they were; and where each key's end."""
+    rows = order if len(order) else np.arange(len(codes))
+    by_key, ends = query_kernels.grouped(rows, codes, groups)
+    return by_key, ends
 
 
 def _order(times: I64, ids: I64 | None) -> I64:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_store.bucket_answers import Run, run_here
 from feature_store.compute import Mode
 from feature_store.dataset_spill import training_rows_spilled
 from feature_store.event_log import read_events
@@ -40,6 +41,7 @@ def build_dataset(
     as_of_us: int,
     mode: Mode = "as_served",
     memory_bytes: int | None = None,
+    run: Run = run_here,
     tell: Tell | None = None,
 ) -> DatasetManifest:
     """Build a training set from the offline log.
@@ -53,6 +55,7 @@ def build_dataset(
         as_of_us: knowledge time; labels must have matured by then, and in ``as_served`` have arrived.
         mode: ``as_served`` or ``corrected``, see :mod:`feature_store.training_rows`.
         memory_bytes: about how much of the log may be held at once, the rest on the disk; None: all of it.
+        run: with ``memory_bytes``: where buckets of entities are answered.
         tell: told what is done.
 
     Returns:
@@ -79,7 +82,7 @@ def build_dataset(
     else:
         bounds = _bounds(sources, as_of_us, mode)
         rows, events = training_rows_spilled(
-            settings, project, model, bounds, mode=mode, memory_bytes=memory_bytes, **span
+            settings, project, model, bounds, mode=mode, memory_bytes=memory_bytes, run=run, **span
         )
     return build_from_events(
         settings.datasets_dir,

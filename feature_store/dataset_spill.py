@@ -2,7 +2,7 @@
 
 log       every event once, with its label                          log_spill
 rows      those whose label is known                                kept in memory, without values
-view      events, and the rows' questions, by entity in buckets ─►  values of each bucket, put to their rows
+view      events, and the rows' questions, by entity in buckets ─►  values of each bucket (training_answers)
 """
 
 import tempfile
@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from feature_store.compute import EventColumns, Mode, event_columns, features_at
+from feature_store.bucket_answers import Bucket, Run, put_values, run_here
+from feature_store.compute import Mode, event_columns
 from feature_store.ids import event_ids64, key_partitions
 from feature_store.log_bounds import LogBounds
 from feature_store.log_spill import SpilledLog
@@ -23,6 +24,7 @@ from feature_store.offline_tables import TIMESTAMP
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.spill import Spill
 from feature_store.table_columns import read_field, read_times
+from feature_store.training_answers import answer_questions, events_table, no_events, questions_table
 from feature_store.training_rows import first_needed_us, has_row, known_events, seen_by, training_rows
 from headrace.config import Settings
 from headrace.spec.model import Model
@@ -51,6 +53,7 @@ def training_rows_spilled(
     mode: Mode,
     memory_bytes: int,
     folder: Path | None = None,
+    run: Run = run_here,
 ) -> tuple[pa.Table, pa.Table]:
     """As :func:`feature_store.training_rows.training_rows` on all of the log.
 
@@ -65,6 +68,7 @@ def training_rows_spilled(
         mode: ``as_served`` or ``corrected``.
         memory_bytes: about how much of the history may be held at once.
         folder: where to spill; the system's own for such when absent.
+        run: where buckets are answered.
 
     Returns:
         The rows, and the events they are of.
@@ -78,7 +82,7 @@ def training_rows_spilled(
     range_rows = max(memory_bytes // row_bytes, _FEWEST_ROWS)
     span: dict[str, Any] = {"start_us": start_us, "end_us": end_us, "as_of_us": as_of_us, "mode": mode}
     with tempfile.TemporaryDirectory(prefix="headrace-spill-", dir=folder) as made:
-        work = _Work(settings, project, model, bounds, Path(made), range_rows, span)
+        work = _Work(settings, project, model, bounds, Path(made), range_rows, span, run)
         spine = work.spine()
         values = {plan.view.name: work.answer(plan, spine) for plan in plans}
     rows = training_rows(
@@ -99,8 +103,9 @@ class _Work:
         folder: Path,
         range_rows: int,
         span: dict[str, Any],
+        run: Run,
     ) -> None:
-        self._model, self._folder, self._span = model, folder, span
+        self._model, self._folder, self._span, self._run = model, folder, span, run
         self._logs = {
             stream: SpilledLog(
                 settings.offline_dir,
@@ -132,19 +137,23 @@ class _Work:
         events = Spill(self._folder / "views" / view.name)
         for table in self._seen(self._logs[stream], first_needed_us(self._model, stream, self._span["start_us"])):
             read = known_events(plan, event_columns(plan, table, what=_WHAT), self._span["mode"])
-            events.add(_table_of(plan, read), key_partitions(read.keys, self._buckets))
+            events.add(events_table(plan, read), key_partitions(read.keys, self._buckets))
         keys = read_field(spine, view.entity, own_stream.schema[view.entity], what=_WHAT)
         times_us = read_times(spine, own_stream, what=_WHAT)
         ids = event_ids64(read_field(spine, own_stream.id, own_stream.schema[own_stream.id], what=_WHAT))
         asked = key_partitions(keys, self._buckets)
         values = np.empty((spine.num_rows, plan.width), dtype=np.float64)
-        for bucket in np.unique(asked).tolist():
-            rows = np.flatnonzero(asked == bucket)
-            held = _columns_of(plan, events.read(bucket))
-            own_ids = ids[rows] if is_own else None
-            values[rows] = features_at(
-                plan, held, keys[rows], times_us[rows], own_ids=own_ids, mode="as_served", as_read=not is_own
-            )
+
+        def buckets() -> Iterator[Bucket]:
+            for bucket in np.unique(asked).tolist():
+                rows = np.flatnonzero(asked == bucket)
+                questions = questions_table(plan, rows, keys[rows], times_us[rows], ids[rows] if is_own else None)
+                held = events.read(bucket)
+                yield bucket, (events_table(plan, no_events(plan)) if held is None else held, questions)
+
+        for bucket, answers in self._run(view, answer_questions, buckets()):
+            put_values(answers, values)
+            events.remove(bucket)
         return values
 
     def _seen(self, log: SpilledLog, first_us: int | None) -> Iterator[pa.Table]:
@@ -157,42 +166,3 @@ class _Work:
             if first_us is not None:
                 keep = pc.and_(keep, pc.greater_equal(times, pa.scalar(first_us, TIMESTAMP)))
             yield table.filter(keep)
-
-
-def _table_of(plan: ViewPlan, events: EventColumns) -> pa.Table:
-    columns: dict[str, Any] = {
-        "key": pa.array(events.keys, pa.string() if plan.has_text_keys else pa.int64()),
-        "t": events.times_us,
-        "id": events.ids,
-    }
-    if events.arrival_us is not None:
-        columns["arrival"] = events.arrival_us
-    for number, column in enumerate(events.inputs):
-        columns[f"i{number}"] = pa.array(column)
-    for number, column in enumerate(() if events.input_arrival_us is None else events.input_arrival_us):
-        columns[f"k{number}"] = pa.array(column)
-    return pa.table(columns)
-
-
-def _columns_of(plan: ViewPlan, held: pa.Table | None) -> EventColumns:
-    count = len(plan.inputs)
-    if held is None:
-        nothing = np.empty(0, dtype=np.int64)
-        keys = nothing.astype(object) if plan.has_text_keys else nothing
-        return EventColumns(keys=keys, times_us=nothing, ids=nothing, inputs=nothing.reshape(count, 0))
-    names = set(held.column_names)
-    return EventColumns(
-        keys=held["key"].to_numpy(zero_copy_only=False),
-        times_us=held["t"].to_numpy(),
-        ids=held["id"].to_numpy(),
-        inputs=_stacked(held, "i", count),
-        arrival_us=held["arrival"].to_numpy() if "arrival" in names else None,
-        input_arrival_us=_stacked(held, "k", count) if "k0" in names else None,
-    )
-
-
-def _stacked(held: pa.Table, prefix: str, count: int) -> NDArray[np.int64]:
-    stacked = np.empty((count, held.num_rows), dtype=np.int64)
-    for number in range(count):
-        stacked[number] = held[f"{prefix}{number}"].to_numpy()
-    return stacked

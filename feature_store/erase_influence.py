@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from feature_store.compute import EventColumns, event_columns, features_at
 from feature_store.erase_logs import column_values
+from feature_store.forget import LifetimeBase
 from feature_store.kernels import shape_of
 from feature_store.offline_tables import EVENT_TIMESTAMP, TIMESTAMP, VALID_UNTIL
 from feature_store.plan import NEVER_US, ViewPlan
 from feature_store.row_values import value_arrays
 from feature_store.rows import RowBatch
+from feature_store.sketch_answers import saved_after
 from feature_store.state_kernels import lifetime_cells
 
 __all__ = ["Influence"]
@@ -145,8 +147,8 @@ class Influence:
         """(n, D) instants at which events pass the edges of the view."""
         return np.array([[edge.passes(t) for edge in self.plan.edges] for t in times_us.tolist()], dtype=np.int64)
 
-    def base_before(self, key: Any, t: int, event_id: int) -> I64 | None:
-        """Lifetime cells of what a key has left before an event; None of a key that nothing was taken from."""
+    def base_before(self, key: Any, t: int, event_id: int) -> LifetimeBase | None:
+        """What a key's events that are left before one add up to; None of a key that nothing was taken from."""
         if key not in self._changes:
             return None
         events = self._events
@@ -154,10 +156,9 @@ class Influence:
         mine = mine[np.lexsort((events.ids[mine], events.times_us[mine]))]
         before = (events.times_us[mine] < t) | ((events.times_us[mine] == t) & (events.ids[mine] < event_id))
         mine = mine[before]
-        cells: I64 = lifetime_cells(
-            shape_of(self.plan), events.times_us[mine], events.ids[mine], np.ascontiguousarray(events.inputs[:, mine])
-        )
-        return cells
+        inputs = np.ascontiguousarray(events.inputs[:, mine])
+        cells: I64 = lifetime_cells(shape_of(self.plan), events.times_us[mine], events.ids[mine], inputs)
+        return LifetimeBase(cells=cells, sketches=saved_after(self.plan, inputs))
 
 
 def _with_values(table: pa.Table, name: str, again: NDArray[np.bool_], values: pa.Array) -> pa.Table:

@@ -7,11 +7,15 @@ this home). Whoever holds the file can check a guess, and so try out all keys of
 A digest of each of a million rows a second would cost a core. Whole numbers are therefore first looked up in a small
 table by 24 bits of a mixed value, which nearly all rows fail (25 ns a row, key and event id together); a register
 without entries costs nothing.
+
+Several workers note events in one register. Whoever saves takes in what the others have saved, and the file has both.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from numpy.typing import NDArray
 from headrace.config import Settings
 from headrace.contracts.codec import decode, encode
 from headrace.durable_files import write_file
+from headrace.errors import IntegrityError
 
 __all__ = ["ErasedSubjects", "register_path"]
 
@@ -71,14 +76,11 @@ class ErasedSubjects:
         self._path = path
         self._groups: dict[str, _Group] = {}
         self._changed = False
+        self._seen: tuple[int, int] | None = None
+        """Time and inode of the file as it was last read or written."""
         self._salt = secrets.token_bytes(_SALT_BYTES)
-        if path.exists():
-            stored = decode(path.read_bytes(), _Stored)
-            self._salt = bytes.fromhex(stored.salt)
-            for name, digests in stored.digests.items():
-                group = self._groups[name] = _Group(set(digests))
-                group.table[stored.buckets[name]] = True
-        self._mix = np.uint64(int.from_bytes(self._salt[:8], "little"))
+        self._mix = _mix_of(self._salt)
+        self.refresh()
 
     @property
     def entities(self) -> list[str]:
@@ -101,22 +103,48 @@ class ErasedSubjects:
         """Which of these events were an erased subject's."""
         return self._has(f"event:{stream}", ids)
 
+    def refresh(self) -> None:
+        """Take in what others have saved since; one look at the file when they have not.
+
+        Raises:
+            IntegrityError: the file is not what this program wrote, or is another register than before.
+        """
+        if (stamp := _stamp(self._path)) == self._seen:
+            return
+        self._seen = stamp
+        if stamp is None:
+            return
+        stored = decode(self._path.read_bytes(), _Stored)
+        salt = bytes.fromhex(stored.salt)
+        if self._groups and salt != self._salt:
+            raise IntegrityError(
+                f"{self._path} is another register than when this process began", hint="start the process again"
+            )
+        self._salt, self._mix = salt, _mix_of(salt)
+        for name, digests in stored.digests.items():
+            group = self._groups.setdefault(name, _Group())
+            group.digests.update(digests)
+            group.table[stored.buckets[name]] = True
+
     def save(self) -> None:
-        """Write the register when something was added; it is on the disk on return.
+        """Write the register when something was added, with what others have saved; it is on the disk on return.
 
         Raises:
             HeadraceError: it cannot be written.
         """
         if not self._changed:
             return
-        stored = _Stored(
-            format=1,
-            salt=self._salt.hex(),
-            digests={name: sorted(group.digests) for name, group in self._groups.items()},
-            buckets={name: np.flatnonzero(group.table).tolist() for name, group in self._groups.items()},
-        )
-        write_file(self._path, encode(stored))
-        self._path.chmod(0o600)
+        with _alone(self._path):
+            self.refresh()
+            stored = _Stored(
+                format=1,
+                salt=self._salt.hex(),
+                digests={name: sorted(group.digests) for name, group in self._groups.items()},
+                buckets={name: np.flatnonzero(group.table).tolist() for name, group in self._groups.items()},
+            )
+            write_file(self._path, encode(stored))
+            self._path.chmod(0o600)
+            self._seen = _stamp(self._path)
         self._changed = False
 
     def _add(self, name: str, values: Values) -> int:
@@ -155,6 +183,28 @@ class ErasedSubjects:
     def _digest(self, name: str, value: object) -> str:
         data = value.encode() if isinstance(value, str) else int(value).to_bytes(8, "little", signed=True)  # type: ignore[call-overload]  # a key is a text or a whole number
         return hashlib.blake2b(name.encode() + b"\0" + data, digest_size=_DIGEST_BYTES, key=self._salt).hexdigest()
+
+
+def _mix_of(salt: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(salt[:8], "little"))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Changes with the file; None when there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One writer at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _is_whole(values: Values) -> bool:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_store import query_kernels
-from feature_store.bucket_answers import Bucket, Run, bucket_table, run_here, values_of
+from feature_store.bucket_answers import Bucket, Run, answer_bucket, bucket_table, run_here, values_of
 from feature_store.compute import compute_file, file_events
 from feature_store.ids import event_ids64, key_partitions
 from feature_store.kernel_cache import plain
@@ -144,7 +144,7 @@ class _Work:
             read = file_events(plan, table, what=self._what(start, table))
             rows = np.arange(start, start + table.num_rows)
             spill.add(bucket_table(plan, read, rows, facts.first), key_partitions(read.keys, self._buckets))
-        for bucket, found in run(plan.view, self._held(spill)):
+        for bucket, found in run(plan.view, answer_bucket, self._held(spill)):
             answers.add(found, found["row"].to_numpy() // self._range_rows)
             spill.remove(bucket)
 
@@ -175,7 +175,7 @@ class _Work:
         for bucket in range(self._buckets):
             held = spill.read(bucket)
             if held is not None:
-                yield bucket, held
+                yield bucket, (held,)
 
     def _labelled(self) -> Iterator[tuple[int, pa.Table]]:
         """Ranges of events, with the outcome's column when labels are in a file of their own."""

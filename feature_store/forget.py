@@ -5,22 +5,26 @@ The arrays are those of :mod:`feature_store.view_snapshot`. What is left is the 
     a key goes      its slot goes, with all its events
     an event goes   it leaves its key's window; the key is marked as touched, so that the next drain writes its row anew
     a key without any event left has no slot; its row online is the caller's
-    a lifetime keeps what older events added up to; that is computed anew, for it cannot be taken back
+    a lifetime keeps what older events added up to, in cells and in sketches; that is computed anew, for it cannot be
+    taken back
 """
 
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.kernel_cache import plain
 from feature_store.kernels import shape_of
 from feature_store.plan import NULL, ViewPlan
+from feature_store.sketch_layout import BYTES, SIZES, Saved, chosen_sketches, pack, unpack
 from feature_store.state_kernels import lifetime_cells
+from feature_store.window_kernels import raise_peaks
 
-__all__ = ["Forgotten", "forget_events", "forget_keys", "held_keys"]
+__all__ = ["Forgotten", "LifetimeBase", "forget_events", "forget_keys", "held_keys"]
 
 Arrays = dict[str, NDArray[np.generic]]
 I64 = NDArray[np.int64]
@@ -28,6 +32,13 @@ _BY_SLOT = ("count", "next_change", "dirty", "emitted", "changed", "base")
 _WAITING = ("pending_id", "pending_value", "pending_at")
 _WATERMARK = 0
 """Place of the watermark among the counters of :meth:`feature_store.view_state.ViewState.snapshot`."""
+
+
+class LifetimeBase(NamedTuple):
+    """What a key's lifetimes have added up before some event."""
+
+    cells: I64
+    sketches: Saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,7 +79,7 @@ def forget_events(
     arrays: Arrays,
     gone: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
     changed_us: Mapping[Any, int],
-    base_of: Callable[[Any, int, int], I64 | None] | None = None,
+    base_of: Callable[[Any, int, int], LifetimeBase | None] | None = None,
 ) -> Forgotten:
     """The state without the events ``gone`` says true for.
 
@@ -77,18 +88,19 @@ def forget_events(
         arrays: its state.
         gone: of event ids; which of them go.
         changed_us: key -> last instant up to now at which its row changed for another reason than these events.
-        base_of: of a key, a time and an id: lifetime cells of its events before those, without the ones that go; None
-            of a key that had none of them. Needed by a view with lifetimes.
+        base_of: of a key, a time and an id: what its events before those add up to, without the ones that go; None of
+            a key that had none of them. Needed by a view with lifetimes.
     """
     counts = _numbers(arrays["count"])
     mask = gone(_numbers(arrays["event_id"]))
+    arrays = arrays | {"peaks": _peaks(_numbers(arrays["event_inputs"])[:, ~mask])}
     waiting = gone(_numbers(arrays["pending_id"]))
     if waiting.any():
         arrays = arrays | {name: arrays[name][~waiting] for name in _WAITING}
     rebased = np.zeros(len(counts), dtype=np.bool_)
     if plan.view.has_lifetime and base_of is not None:
         base, rebased = _rebase(plan, arrays, counts, base_of)
-        arrays = arrays | {"base": base}
+        arrays = arrays | base
     if not (mask.any() or rebased.any()):
         return Forgotten(arrays=arrays, events=0, labels=int(waiting.sum()))
     slots = np.repeat(np.arange(len(counts)), counts)
@@ -113,21 +125,25 @@ def forget_events(
 
 
 def _rebase(
-    plan: ViewPlan, arrays: Arrays, counts: I64, base_of: Callable[[Any, int, int], I64 | None]
-) -> tuple[I64, NDArray[np.bool_]]:
-    """Lifetime cells of each slot before its events, and of which slots they are others now."""
+    plan: ViewPlan, arrays: Arrays, counts: I64, base_of: Callable[[Any, int, int], LifetimeBase | None]
+) -> tuple[Arrays, NDArray[np.bool_]]:
+    """What each slot's lifetimes have added up before its events, and of which slots that is something else now."""
     base = _numbers(arrays["base"]).copy()
+    sketches = list(unpack(_numbers(arrays[SIZES]), _bytes(arrays[BYTES]))) if plan.sketches else []
     rebased = np.zeros(len(counts), dtype=np.bool_)
     times, ids = _numbers(arrays["event_t"]), _numbers(arrays["event_id"])
     oldest_us = int(_numbers(arrays["counters"])[_WATERMARK]) - plan.retention_us
     first = 0
     for slot, (key, count) in enumerate(zip(held_keys(plan, arrays).tolist(), counts.tolist(), strict=True)):
         bound = (int(times[first]), int(ids[first])) if count else (oldest_us, NULL)
-        cells = base_of(key, *bound)
-        if cells is not None:
-            base[slot], rebased[slot] = cells, True
+        before = base_of(key, *bound)
+        if before is not None:
+            base[slot], rebased[slot] = before.cells, True
+            if sketches:
+                sketches[slot] = before.sketches
         first += count
-    return base, rebased
+    changed: Arrays = {"base": base}
+    return changed | (pack(sketches, len(plan.sketches)) if plan.sketches else {}), rebased
 
 
 def _adds_up_to_something(plan: ViewPlan, arrays: Arrays) -> NDArray[np.bool_]:
@@ -135,7 +151,16 @@ def _adds_up_to_something(plan: ViewPlan, arrays: Arrays) -> NDArray[np.bool_]:
     nothing = np.empty(0, dtype=np.int64)
     cells = lifetime_cells(shape_of(plan), nothing, nothing, np.empty((len(plan.inputs), 0), dtype=np.int64))
     differs: NDArray[np.bool_] = (_numbers(arrays["base"]) != cells).any(axis=1)
+    if plan.sketches:
+        differs |= (_numbers(arrays[SIZES]) > 0).any(axis=1)
     return differs
+
+
+def _peaks(inputs: I64) -> I64:
+    """Largest magnitude of each input; the one there ever was may have been the subject's key."""
+    peaks = np.zeros(len(inputs), dtype=np.int64)
+    raise_peaks(plain(inputs), peaks)
+    return peaks
 
 
 def _keep(
@@ -145,6 +170,8 @@ def _keep(
     for name in _BY_SLOT:
         kept[name] = arrays[name][slots]
     kept["count"] = counts
+    if plan.sketches:
+        kept |= chosen_sketches(_numbers(arrays[SIZES]), _bytes(arrays[BYTES]), np.flatnonzero(slots))
     for name in ("event_t", "event_id"):
         kept[name] = arrays[name][events]
     kept["event_inputs"] = np.ascontiguousarray(arrays["event_inputs"][:, events])
@@ -155,6 +182,10 @@ def _keep(
     else:
         kept["keys"] = arrays["keys"][slots]
     return kept
+
+
+def _bytes(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return array.astype(np.uint8, copy=False)
 
 
 def _numbers(array: NDArray[np.generic]) -> NDArray[np.int64]:

@@ -54,7 +54,7 @@ SHIFT, GRID, BACK = range(3)
 
 
 class Shape(NamedTuple):
-    """A plan as kernels need it."""
+    """A plan as kernels need it; its sketches are not among the features."""
 
     features: I64
     """(F, 16) TOTAL is -1 without an input; SEEN for one that is never null: the number of events serves; LEAVE and
@@ -83,9 +83,10 @@ def shape_of(plan: ViewPlan) -> Shape:
     seen = np.full(inputs, -1, dtype=np.int64)
     seen[nullable] = SUMS + inputs + np.arange(int(nullable.sum()))
     base = width = SUMS + inputs + int(nullable.sum())
-    features = np.full((len(plan.features), 16), -1, dtype=np.int64)
+    entries = [entry for entry in plan.features if not entry.feature.is_sketch]
+    features = np.full((len(entries), 16), -1, dtype=np.int64)
     folds = []
-    for f, entry in enumerate(plan.features):
+    for f, entry in enumerate(entries):
         of, i = entry.feature.aggregation, entry.input_index
         line = features[f]
         line[KIND], line[INPUT], line[K] = kind_code(of.kind), i, of.k
@@ -100,7 +101,7 @@ def shape_of(plan: ViewPlan) -> Shape:
             folds.append(f)
             line[FOLD] = width
             width += int(cells_of(line[KIND], of.k))
-    empty = [np.nan if entry.feature.empty is None else entry.feature.empty for entry in plan.features]
+    empty = [np.nan if entry.feature.empty is None else entry.feature.empty for entry in entries]
     return Shape(
         features=features,
         empty=np.array(empty, dtype=np.float64),
@@ -110,7 +111,7 @@ def shape_of(plan: ViewPlan) -> Shape:
         base=base,
         width=width,
         cells=plan.width,
-        needs_scratch=int(any(entry.feature.kind in ("distinct", "quantile", "top_k") for entry in plan.features)),
+        needs_scratch=int(any(entry.feature.kind in ("distinct", "quantile", "top_k") for entry in entries)),
     )
 
 

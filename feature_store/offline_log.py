@@ -16,7 +16,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +39,7 @@ __all__ = [
     "segments",
     "segments_below",
     "sync_folder",
+    "unfinished_by",
     "unwritable",
     "write_parquet",
     "write_segment",
@@ -48,6 +49,7 @@ LogKind = Literal["events", "labels", "features"]
 
 _NAME = re.compile(r"(\d{20})-(\d{20})\.parquet")
 _UNFINISHED = ".unfinished"
+_WRITER = re.compile(rf"\.(\d+)-\d+\{_UNFINISHED}$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ def write_segment(
     metadata: Mapping[str, str] | None = None,
     *,
     row_group_rows: int | None = None,
+    by: int = 0,
 ) -> Path:
     """Write one segment so that it survives a crash of the machine once this returns.
 
@@ -99,12 +102,13 @@ def write_segment(
         last: last offset it covers, included.
         metadata: kept in the file's footer beside what the schema already carries.
         row_group_rows: see :func:`write_parquet`.
+        by: who writes it, see :func:`unfinished_by`.
 
     Raises:
         HeadraceError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     target = segment_path(folder, first, last)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}{_UNFINISHED}")
+    unfinished = target.with_name(f".{target.name}.{by}-{os.getpid()}{_UNFINISHED}")
     if metadata:
         footer = {**(table.schema.metadata or {}), **{key.encode(): text.encode() for key, text in metadata.items()}}
         table = table.replace_schema_metadata(footer)
@@ -201,8 +205,19 @@ def end_offset(folder: Path) -> int:
     return max((segment.last + 1 for segment in list_files(folder)), default=0)
 
 
-def drop_from(folder: Path, first_offset: int) -> int:
+def unfinished_by(path: Path) -> int:
+    """The writer's number in the name of an unfinished segment; 0 when there is none."""
+    match = _WRITER.search(path.name)
+    return int(match[1]) if match else 0
+
+
+def drop_from(folder: Path, first_offset: int, *, may_remove: Callable[[Path], bool] = lambda _: True) -> int:
     """Remove what a crashed writer left: unfinished files, and segments at or beyond ``first_offset``.
+
+    Args:
+        folder: partition folder.
+        first_offset: where the writer begins again.
+        may_remove: whether a file is its to remove; others are passed over.
 
     Returns:
         How many segments were removed.
@@ -210,7 +225,7 @@ def drop_from(folder: Path, first_offset: int) -> int:
     Raises:
         IntegrityError: a segment holds offsets on both sides, so that the log and the snapshot do not belong together.
     """
-    beyond = [segment for segment in list_files(folder) if segment.last >= first_offset]
+    beyond = [segment for segment in list_files(folder) if segment.last >= first_offset and may_remove(segment.path)]
     for segment in beyond:
         if segment.first < first_offset:
             raise IntegrityError(
@@ -220,7 +235,8 @@ def drop_from(folder: Path, first_offset: int) -> int:
     if not folder.is_dir():
         return 0
     for path in folder.glob(f".*{_UNFINISHED}"):
-        path.unlink(missing_ok=True)
+        if may_remove(path):
+            path.unlink(missing_ok=True)
     # Newest first: a crash in the middle leaves a log without a hole.
     for segment in reversed(beyond):
         segment.path.unlink(missing_ok=True)

@@ -15,6 +15,8 @@ from feature_store.online_layout import HEADER_WORDS, ROW_FORMAT
 from feature_store.own_event import OwnEvent, OwnEventReader
 from feature_store.plan import NEVER_US, ViewPlan
 from feature_store.row_values import Value, value_lists
+from feature_store.sketch_answers import answer_rows
+from feature_store.sketch_layout import Saved, decode_sketches
 from feature_store.state_kernels import evaluate_states
 from feature_store.stored_kernels import (
     MOVABLE,
@@ -125,7 +127,10 @@ class RowDecoder:
         n, cells, inputs = len(ends), self.plan.width, len(self.plan.inputs)
         kind, start = np.empty(n, np.int8), np.zeros(n + 1, np.int64)
         words = data[: len(data) & ~7].view(np.int64)
-        if locate(data, words, ends, cells, inputs, self._base, self._definition, kind, start) >= 0:
+        state_ends, sketched = np.zeros(n, np.int64), bool(self.plan.sketches)
+        if locate(
+            data, words, ends, cells, inputs, self._base, self._definition, sketched, kind, start, state_ends
+        ) >= 0:  # fmt: skip
             raise self._damaged()
         head, values, base = np.zeros((n, HEADER_WORDS), np.int64), np.full((n, cells), np.nan), self._nothing_yet(n)
         times, ids, columns = extract(data, words, ends, kind, start, inputs, head, values, base)
@@ -141,6 +146,11 @@ class RowDecoder:
                 self._shape, start, times, ids, columns, base, q, has_own & remembered, own_t, own_id, own_inputs,
                 fresh, fresh_from, fresh_until, own_state,
             )  # fmt: skip
+            if sketched:
+                saved = self._sketches(data, kind, state_ends, ends)
+                answer_rows(
+                    self.plan, saved, start, times, ids, columns, q, own_state == 2, own_t, own_id, own_inputs, fresh
+                )
         judge(
             kind, asked, q, has_own, self._ttl_us, self.plan.lateness_us, self.plan.is_continuous,
             fresh, fresh_from, fresh_until, head, values, own_state, status,
@@ -169,6 +179,17 @@ class RowDecoder:
         history = np.empty((1, self._shape.width), np.int64)
         begin(history, 0, self._shape.features, self._shape.folds)
         return np.repeat(history[:, self._shape.base :], rows, axis=0)
+
+    def _sketches(self, data: NDArray[np.uint8], kind: NDArray[np.int8], state_ends: I64, ends: I64) -> list[Saved]:
+        """Sketches of each row; empty ones of a row without its events."""
+        number = len(self.plan.sketches)
+        try:
+            return [
+                decode_sketches(data[first:last].tobytes(), number) if of == MOVABLE else (b"",) * number
+                for of, first, last in zip(kind.tolist(), state_ends.tolist(), ends.tolist(), strict=True)
+            ]
+        except IntegrityError as error:
+            raise IntegrityError(f"view {self.plan.view.name!r}: {error}", hint=error.hint) from error
 
     def _damaged(self) -> IntegrityError:
         return IntegrityError(

@@ -101,7 +101,8 @@ class RowEncoder:
         key_bytes, key_starts = _key_bytes(rows.keys, text=self._text)
         starts = rows.state_start
         stored = np.where(rows.has_state, np.diff(starts), 0)
-        sizes = self._row_bytes + np.diff(key_starts) + stored * self._event_bytes
+        sketches, sketch_starts = _sketch_bytes(rows)
+        sizes = self._row_bytes + np.diff(key_starts) + stored * self._event_bytes + np.diff(sketch_starts)
         words = [*arguments, str(len(self.fields)).encode(), *self.fields]
         constants = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
         names = len(command.split(b"\r\n")) // 2
@@ -122,7 +123,7 @@ class RowEncoder:
                 self._buffer, np.frombuffer(opening, np.uint8), np.frombuffer(constants, np.uint8), first, last,
                 self._key_head, self._key_tail, key_bytes, key_starts,
                 values, values.view(np.int64), self._spans, valid_from, valid_until,
-                rows.has_state, starts, times, ids, state, base, self._lows, self._widths,
+                rows.has_state, starts, times, ids, state, base, sketches, sketch_starts, self._lows, self._widths,
                 self._head, self._bare_head, self.definition, version, watermark_us,
             )  # fmt: skip
             yield Chunk(last - first, self._buffer[:end].data)
@@ -139,6 +140,16 @@ def _key_bytes(keys: NDArray[np.generic], *, text: bool) -> tuple[_Bytes, _Words
     _, starts, data = pa.array(keys, pa.large_string()).buffers()
     offsets = np.frombuffer(starts, np.int64)[: len(keys) + 1] if len(keys) else np.zeros(1, np.int64)
     return np.frombuffer(data or b"", np.uint8), offsets
+
+
+def _sketch_bytes(rows: RowBatch) -> tuple[_Bytes, _Words]:
+    """What stands behind the states, one behind another, and where each begins."""
+    starts = np.zeros(len(rows) + 1, np.int64)
+    if not rows.state_sketches:
+        return np.empty(0, np.uint8), starts
+    kept = [data if has else b"" for data, has in zip(rows.state_sketches, rows.has_state.tolist(), strict=True)]
+    np.cumsum([len(data) for data in kept], out=starts[1:])
+    return np.frombuffer(b"".join(kept), np.uint8), starts
 
 
 def _cut(sizes: _Words) -> Iterator[tuple[int, int]]:
@@ -274,6 +285,7 @@ def _encode(
     key_head: _Bytes, key_tail: _Bytes, key_bytes: _Bytes, key_starts: _Words,
     values: NDArray[np.float64], bits: _Words, spans: _Words, valid_from: _Words, valid_until: _Words,
     has_state: NDArray[np.bool_], starts: _Words, times: _Words, ids: _Words, state: _Words, base: _Words,
+    sketches: _Bytes, sketch_starts: _Words,
     lows: _Words, widths: _Words,
     head: int, bare_head: int, definition: int, version: int, watermark: int,
 ) -> int:  # fmt: skip
@@ -300,9 +312,13 @@ def _encode(
         low, high, size = starts[row], starts[row + 1], 0
         if with_state:
             size = packed_size(low, high, times, ids, state, base.shape[1], lows, widths)
-        at = _put_length(out, at, size)
+        behind, behind_end = sketch_starts[row], sketch_starts[row + 1]
+        at = _put_length(out, at, size + behind_end - behind)
         if with_state:
             at = pack_state(out, at, low, high, times, ids, state, base, row, lows, widths)
+            for k in range(behind, behind_end):
+                out[at] = sketches[k]
+                at += 1
         at = _put_length(out, _put_end(out, at), 8 * (HEADER_WORDS + cells))
         at = _put_word(out, at, head if with_state else bare_head)
         at = _put_word(out, at, definition)

@@ -13,7 +13,8 @@ One Redis hash holds every view of one entity key:
                      3, 4   valid_from, valid_until (microseconds; 2**63-1 is never)
                      5      watermark (microseconds)
                      6…     cells of the values (feature_store.row_values), float64, NaN is null
-    _hs:<view>     ours, its state (feature_store.state_layout): lifetime cells, and the events a window may still need.
+    _hs:<view>     ours, its state (feature_store.state_layout): lifetime cells, and the events a window may still need;
+                   behind it the view's sketches (feature_store.sketch_layout).
                    Apart, because who takes a row as it is stored needs none of it, and it is far longer.
 
 Feast ignores fields it did not ask for, so both kinds of reader see one row, written at once. Functions here take both
@@ -81,6 +82,8 @@ class StoredRow:
     """(I, n) int64, each the fixed-point value or the null sentinel."""
     base: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(C,) int64, lifetime cells before those events."""
+    sketches: bytes = b""
+    """Sketches before those events, as sketch_layout encodes them."""
 
 
 def entity_key_parts(join_key: str, *, text: bool, project: str) -> tuple[bytes, bytes]:
@@ -211,7 +214,7 @@ def encode_row(row: StoredRow) -> bytes:
     words = [head, row.definition, row.version, row.valid_from_us, row.valid_until_us, row.watermark_us]
     parts = [np.array(words, "<i8").tobytes(), row.values.astype("<f8").tobytes()]
     if row.times_us is not None and row.ids is not None and row.inputs is not None:
-        parts.append(encode_state(row.times_us, row.ids, row.inputs, row.base))
+        parts += [encode_state(row.times_us, row.ids, row.inputs, row.base), row.sketches]
     return b"".join(parts)
 
 
@@ -231,9 +234,11 @@ def decode_row(data: bytes) -> StoredRow:
     words = np.frombuffer(data, "<i8")
     if len(words) < HEADER_WORDS + cells:
         raise IntegrityError(f"online row of {len(data)} bytes is cut off")
-    times, ids, columns, before = None, None, None, np.empty(0, np.int64)
+    times, ids, columns, before, behind = None, None, None, np.empty(0, np.int64), b""
     if not flags & WITHOUT_STATE:
-        times, ids, columns, before = decode_state(data[8 * (HEADER_WORDS + cells) :], inputs, base)
+        state = data[8 * (HEADER_WORDS + cells) :]
+        times, ids, columns, before = decode_state(state, inputs, base)
+        behind = state[len(encode_state(times, ids, columns, before)) :]
     return StoredRow(
         definition=int(words[1]),
         version=int(words[2]),
@@ -245,6 +250,7 @@ def decode_row(data: bytes) -> StoredRow:
         times_us=times,
         ids=ids,
         inputs=columns,
+        sketches=behind,
     )
 
 

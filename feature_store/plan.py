@@ -110,6 +110,11 @@ class ViewPlan:
         return self.view.feature_names
 
     @property
+    def sketches(self) -> tuple[FeaturePlan, ...]:
+        """Features that kernels know nothing of: estimates over a lifetime (feature_store.sketches)."""
+        return tuple(entry for entry in self.features if entry.feature.is_sketch)
+
+    @property
     def nullable(self) -> NDArray[np.bool_]:
         """(I,) inputs that can be missing."""
         return np.array([entry.nullable for entry in self.inputs], dtype=np.bool_)

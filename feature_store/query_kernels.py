@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64, mix64
 
-__all__ = ["dense_codes", "first_of_ids", "is_rising", "last_positions"]
+__all__ = ["dense_codes", "first_of_ids", "grouped", "is_rising", "last_positions"]
 
 
 @kernel
@@ -90,3 +90,30 @@ def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.in
         place = _place(asked[row], keys, table)
         found[row] = codes[table[place] - 1] if table[place] > 0 else -1
     return codes, found, number
+
+
+@allocating_kernel
+def grouped(rows: I64, codes: NDArray[np.int32], groups: int) -> tuple[I64, I64]:
+    """The rows of each group together, each group's in the order given.
+
+    Args:
+        rows: some of the rows.
+        codes: group of every row; -1 stands behind all others.
+        groups: how many there are.
+
+    Returns:
+        The rows, and where each group ends among them, (groups + 1,).
+    """
+    ends = np.zeros(groups + 2, dtype=np.int64)
+    for row in rows:
+        code = codes[row]
+        ends[(code if code >= 0 else groups) + 1] += 1
+    for group in range(groups + 1):
+        ends[group + 1] += ends[group]
+    order = np.empty(rows.size, dtype=np.int64)
+    for row in rows:
+        code = codes[row]
+        group = code if code >= 0 else groups
+        order[ends[group]] = row
+        ends[group] += 1
+    return order, ends[: groups + 1]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_store.bucket_answers import Bucket, Run, answer_bucket
+from feature_store.bucket_answers import Answer, Answered, Bucket, Run
 from feature_store.plan import compile_view
 from headrace.errors import ConfigError, UnavailableError
 from headrace.spec.features import FeatureView
@@ -45,13 +45,13 @@ def run_on(address: str, project: Path) -> Run:
             raise UnavailableError(
                 f"the Ray cluster at {address!r} does not answer: {error}", hint="see `ray status` there"
             ) from error
-    answer: Any = ray.remote(_answer)
+    task: Any = ray.remote(_answer)
 
-    def run(view: FeatureView, buckets: Iterable[Bucket]) -> Iterator[Bucket]:
+    def run(view: FeatureView, answer: Answer, buckets: Iterable[Bucket], /) -> Iterator[Answered]:
         most = int(ray.cluster_resources().get("CPU", 1)) + _AHEAD
         under_way: dict[Any, int] = {}
-        for number, bucket in buckets:
-            under_way[answer.remote(str(project), view.name, bucket)] = number
+        for number, tables in buckets:
+            under_way[task.remote(str(project), view.name, answer, *tables)] = number
             if len(under_way) >= most:
                 yield _next(ray, under_way)
         while under_way:
@@ -60,7 +60,7 @@ def run_on(address: str, project: Path) -> Run:
     return run
 
 
-def _next(ray: Any, under_way: dict[Any, int]) -> Bucket:
+def _next(ray: Any, under_way: dict[Any, int]) -> Answered:
     """One that is done; a task whose machine died has been given to another one by Ray."""
     (done,), _ = ray.wait(list(under_way), num_returns=1)
     number = under_way.pop(done)
@@ -72,6 +72,6 @@ def _next(ray: Any, under_way: dict[Any, int]) -> Bucket:
         raise UnavailableError(f"the Ray cluster gave bucket {number} up: {error}", hint="run it again") from error
 
 
-def _answer(project: str, view: str, bucket: pa.Table) -> pa.Table:
+def _answer(project: str, view: str, answer: Answer, *tables: pa.Table) -> pa.Table:
     """In a worker process of the cluster."""
-    return answer_bucket(compile_view(load_project(project).view(view)), bucket)
+    return answer(compile_view(load_project(project).view(view)), *tables)

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from feature_store.applied_views import AppliedView, change_applied, read_applied
-from feature_store.log_lock import upkeep_lock
+from feature_store.log_lock import backfill_lock, upkeep_lock
 from feature_store.offline_log import log_folder, read_segment, segments_below
 from feature_store.online_layout import entity_key, feature_field, row_field, timestamp_field
 from feature_store.redis_online import address_of, connect, translate
@@ -56,7 +56,8 @@ def retire_view(
         UnavailableError: Redis does not answer.
     """
     known = _checked(settings, project, name, readers).definition
-    with upkeep_lock(settings.offline_dir, project.name):
+    offline = settings.offline_dir
+    with upkeep_lock(offline, project.name), backfill_lock(offline, project.name, name):
         registered = _unregister(settings, project.name, name, dry_run=dry_run)
         folder = log_folder(settings.offline_dir, project.name, "features", name)
         rows = sum(len(keys) for keys in _keys(settings, project.name, known))

@@ -37,6 +37,8 @@ class RowBatch:
     """(I, m) NULL where missing."""
     state_base: NDArray[np.int64]
     """(n, C) cells of the view's lifetimes before those events (feature_store.fold_kernels)."""
+    state_sketches: tuple[bytes, ...] = ()
+    """(n,) sketches before those events (feature_store.sketch_layout); () of a view without, and of a log batch."""
 
     def __len__(self) -> int:
         return len(self.valid_from_us)
@@ -84,6 +86,9 @@ def newest_of(older: RowBatch, newer: RowBatch) -> RowBatch:
         state_id=np.concatenate([older.state_id[events], newer.state_id]),
         state_inputs=np.concatenate([older.state_inputs[:, events], newer.state_inputs], axis=1),
         state_base=np.concatenate([older.state_base[rows], newer.state_base]),
+        state_sketches=(*(older.state_sketches[row] for row in rows.tolist()), *newer.state_sketches)
+        if newer.state_sketches
+        else (),
     )
 
 

@@ -7,6 +7,7 @@ from feature_store import change_kernels, ring_kernels, table_kernels
 from feature_store.due_slots import DueSlots
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
+from feature_store.lifetime_sketches import LifetimeSketches
 from feature_store.plan import NEVER_US, ViewPlan
 from feature_store.state_arrays import (
     CAP,
@@ -42,6 +43,7 @@ class StateMemory:
         self.pending = empty_pending(64)
         self.peaks = np.zeros(len(plan.inputs), dtype=np.int64)
         """(I,) largest magnitude of each input there ever was."""
+        self.sketches = LifetimeSketches(plan) if plan.sketches else None
         self.changes = StateChanges(len(self.slots.meta))
         self.due = DueSlots(self.slots.next_change)
         self.texts: list[str] = []
@@ -67,7 +69,8 @@ class StateMemory:
     def nbytes(self) -> int:
         """Memory of the arrays."""
         arrays = (*self.slots, *self.pending, self.arena, self.known)
-        return sum(array.nbytes for array in arrays) + self.changes.nbytes + self.due.nbytes
+        sketches = self.sketches.nbytes if self.sketches else 0
+        return sum(array.nbytes for array in arrays) + self.changes.nbytes + self.due.nbytes + sketches
 
     def held(self) -> I64:
         """Slots that later answers depend on: those with events, and with what a lifetime added up."""
@@ -141,6 +144,10 @@ class StateMemory:
 
     def forget_idle(self, watermark_us: int) -> None:
         """Drop old events of keys that nothing has touched, and keys left without any."""
+        if self.sketches:
+            # Those that are due are folded when they are drained.
+            idle = (self.slots.meta[: self.used, CAP] > 0) & (self.slots.next_change[: self.used] > watermark_us)
+            self.sketches.fold(np.flatnonzero(idle), watermark_us - self._plan.retention_us, self.slots, self.arena)
         before = self.slots.counters[FREE]
         blocks = self.slots.meta[: self.used, [CAP, COUNT]]
         live = ring_kernels.evict_idle(

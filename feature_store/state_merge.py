@@ -18,6 +18,7 @@ from feature_store import change_kernels
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64
 from feature_store.plan import NEVER_US, NULL
+from feature_store.sketch_layout import BYTES, SIZES, chosen_sketches
 from headrace.errors import IntegrityError
 
 __all__ = ["merge"]
@@ -53,6 +54,10 @@ def merge(pieces: Sequence[Arrays]) -> dict[str, NDArray[np.generic]]:
     merged |= {name: np.concatenate([piece[name] for piece in pieces])[chosen] for name in _BY_SLOT}
     events = _events(pieces, held, plain(merged["count"]), len(owner))
     merged |= {"event_t": events.t, "event_id": events.ids, "event_inputs": events.inputs}
+    if SIZES in pieces[-1]:
+        sizes = np.concatenate([plain(piece[SIZES]) for piece in pieces])
+        data = np.concatenate([piece[BYTES] for piece in pieces])
+        merged |= chosen_sketches(sizes, data.astype(np.uint8, copy=False), chosen)
     merged |= _waiting(pieces) | _keys(pieces, chosen) | {"slots": held}
     return merged
 

@@ -36,10 +36,15 @@ def locate(
     inputs: int,
     base: int,
     definition: int,
+    has_sketches: bool,
     kind: NDArray[np.int8],
     start: I64,
+    state_ends: I64,
 ) -> int:
-    """Tell the kinds of rows and where the events of each will lie; returns a damaged row's number, or -1."""
+    """Tell the kinds of rows and where the events of each will lie; returns a damaged row's number, or -1.
+
+    ``state_ends``: where in the data the state of each ends, and its sketches begin; of a row with its events.
+    """
     low = 0
     for row in range(ends.size):
         high = ends[row]
@@ -68,8 +73,9 @@ def locate(
                     if (first >> 32) & 0xFFFF != inputs or (first >> 48) & 0xFFFF != base:
                         return row
                     claimed, events = read_size(data, words, high - 8 * state, inputs, base)
-                    if claimed != 8 * state:
+                    if claimed > 8 * state or (claimed < 8 * state and not has_sketches):
                         return row
+                    state_ends[row] = high - 8 * state + claimed
         start[row + 1] = start[row] + events
         low = high
     return -1

@@ -29,7 +29,6 @@ from feature_store.state_arrays import (
 __all__ = [
     "admit",
     "find_slots",
-    "grouped",
     "id_home",
     "id_place",
     "note_ids",
@@ -104,22 +103,6 @@ def admit(
         outcome[e] = 0
         if labels_wait:
             inputs[label_input, e] = pending_label(ids[e], inputs[label_input, e], pending, floor_us)
-
-
-@allocating_kernel
-def grouped(events: I64, event_slots: NDArray[np.int32], used: int) -> I64:
-    """The events of each slot together, each slot's in the order given; ``used``: slots there are."""
-    places = np.zeros(used + 1, dtype=np.int64)
-    for e in events:
-        places[event_slots[e] + 1] += 1
-    for slot in range(used):
-        places[slot + 1] += places[slot]
-    order = np.empty(events.size, dtype=np.int64)
-    for e in events:
-        slot = event_slots[e]
-        order[places[slot]] = e
-        places[slot] += 1
-    return order
 
 
 @kernel

@@ -66,6 +66,8 @@ def pack_slots(
     }
     for name, column in _COLUMNS:
         arrays[name] = meta[held, column]
+    if memory.sketches:
+        arrays |= memory.sketches.arrays(held)
     if plan.has_text_keys:
         encoded = [memory.texts[slot].encode() for slot in held.tolist()]
         arrays["key_bytes"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
@@ -93,6 +95,8 @@ def unpack(plan: ViewPlan, arrays: dict[str, NDArray[np.generic]]) -> StateMemor
     memory = StateMemory(plan)
     names = ("count", "event_t", "event_id", "event_inputs", "base")
     memory.load(_texts(arrays) if plan.has_text_keys else arrays["keys"], *(plain(arrays[name]) for name in names))
+    if memory.sketches:
+        memory.sketches.load(arrays)
     n = memory.used
     memory.peaks = plain(arrays["peaks"]).copy()
     memory.slots.next_change[:n] = plain(arrays["next_change"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store import cache_kernels, drain_kernels, ring_kernels, table_kernels
+from feature_store import cache_kernels, drain_kernels, query_kernels, ring_kernels, table_kernels
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NULL, ViewPlan
@@ -204,6 +204,7 @@ class ViewState:
         self._memory.changes.touch(due)
         keys = self._memory.keys_of(due)
         logged = self._drain_log(due, keys) if log else None
+        sketches = self._memory.sketches
         n = len(due)
         has_state = np.empty(n, dtype=np.bool_)
         oldest_us = self.watermark_us - self.plan.retention_us
@@ -214,6 +215,8 @@ class ViewState:
         t, ids = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
         inputs = np.empty((len(self.plan.inputs), size), dtype=np.int64)
         base = np.empty((n, shape.width - shape.base), dtype=np.int64)
+        if sketches:
+            sketches.fold(due, oldest_us, slots, arena)
         together = cache_kernels.TOGETHER if self._memory.is_large else max(n, 1)
         for first in range(0, n, together):
             rows = slice(first, first + together)
@@ -237,6 +240,9 @@ class ViewState:
                 base[rows],
             )
         self._memory.due.settle(slots.next_change)
+        if sketches:
+            sketches.fill(due, np.arange(n, dtype=np.int64), valid_from, self._settled_us, slots, arena, values)
+        state_sketches = sketches.of_rows(due) if sketches else ()
         self._sweep()
         latest = RowBatch(
             keys=keys,
@@ -249,6 +255,7 @@ class ViewState:
             state_id=ids,
             state_inputs=inputs,
             state_base=base,
+            state_sketches=state_sketches,
         )
         return Drained(latest=latest, log=logged)
 
@@ -280,6 +287,11 @@ class ViewState:
         state.watermark_us, state._swept_us, state.events, state.duplicates, state.too_late = own
         return state
 
+    @property
+    def _settled_us(self) -> int:
+        """No more events are expected before it."""
+        return self.watermark_us - self.plan.lateness_us
+
     def _order(self, event_slots: NDArray[np.int32], times_us: I64, events: I64) -> I64:
         """Events in the order of insertion: those of a key together, and by time, when there are enough of them."""
         used = self._memory.used
@@ -288,7 +300,8 @@ class ViewState:
         along_us = times_us[events]
         if len(events) and (along_us[1:] < along_us[:-1]).any():
             events = events[np.argsort(along_us, kind="stable")]
-        return table_kernels.grouped(events, event_slots, used)
+        order: I64 = query_kernels.grouped(events, event_slots, used)[0]
+        return order
 
     def _counters(self) -> I64:
         own = [self.watermark_us, self._swept_us, self.events, self.duplicates, self.too_late]
@@ -311,6 +324,8 @@ class ViewState:
             valid_until,
             values,
         )
+        if self._memory.sketches:
+            self._memory.sketches.fill(due, key_row[:n], valid_from[:n], self._settled_us, slots, arena, values)
         return RowBatch.without_state(self.plan, keys[key_row[:n]], valid_from[:n], valid_until[:n], values[:n])
 
     def _sweep(self) -> None:

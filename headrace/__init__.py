@@ -4,6 +4,9 @@ The vocabulary of a project; importing it loads nothing heavy.
 """
 
 from headrace.spec.aggregations import (
+    approx_distinct,
+    approx_quantile,
+    approx_top_k,
     count,
     count_by,
     decayed_mean,
@@ -70,6 +73,9 @@ __all__ = [
     "TorchClassifier",
     "Tripwires",
     "Window",
+    "approx_distinct",
+    "approx_quantile",
+    "approx_top_k",
     "col",
     "count",
     "count_by",

@@ -94,6 +94,11 @@ class StreamSettings:
     """Processes of ``headrace run stream``, each with its share of the partitions."""
     session_timeout_s: float = 10.0
     """A worker that is not heard of for so long has its partitions given to the others."""
+    metrics_host: str = "127.0.0.1"
+    """Address on which each worker serves ``/metrics`` to Prometheus."""
+    metrics_port: int = 0
+    """Port of the first worker of a home, the next one's is one more; 0: any that is free, which ``headrace status``
+    shows; -1: nothing is served."""
     state_url: str = ""
     """Where state snapshots lie: a path, or an address of fsspec such as ``s3://bucket/state``; empty:
     ``<home>/data/state``. Its credentials come from the environment, as its own library reads them."""
@@ -120,6 +125,8 @@ class ServeSettings:
     """Most entities in one request."""
     max_body_bytes: int = 1_048_576
     """Largest request body."""
+    max_json_depth: int = 32
+    """How deep arrays and objects may stand in each other in a request body; what is asked for needs three."""
     token: str = field(default="", repr=False)
     """Bearer token asked for by endpoints that change anything; empty: loopback callers only."""
 

@@ -28,7 +28,7 @@ from feature_store.erase_online import OnlineEraser
 from feature_store.erased import ErasedSubjects, register_path
 from feature_store.event_log import read_events
 from feature_store.ids import event_ids64
-from feature_store.log_lock import upkeep_lock
+from feature_store.log_lock import no_backfills, upkeep_lock
 from feature_store.offline_log import log_folder
 from feature_store.plan import compile_view
 from headrace.clock import SystemClock
@@ -73,10 +73,11 @@ def erase(
         ``notes``: sentences.
 
     Raises:
-        RejectedError: a stream worker runs or was killed, or the logs are being compacted.
+        RejectedError: a stream worker runs or was killed, a backfill runs, or the logs are being compacted.
         UnavailableError: Redis does not answer.
     """
-    with stopped_worker(settings, project.name), upkeep_lock(settings.offline_dir, project.name):
+    offline, name = settings.offline_dir, project.name
+    with stopped_worker(settings, name), upkeep_lock(offline, name), no_backfills(offline, name):
         work = _Erasure(settings, project, entity, keys, dry_run, tell)
         removed = dict(work.run())
     report: dict[str, Any] = {

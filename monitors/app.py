@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 
 from headrace.clock import SystemClock
 from headrace.config import Settings
+from headrace.contracts.messages import OpenReader
 from headrace.contracts.topics import DEPLOYMENTS, DRIFT, PREDICTIONS
 from headrace.errors import ConfigError, IntegrityError
 from headrace.kafka_clients import ensure_topics
 from headrace.logging import get_logger
 from headrace.rollout_store import RolloutStore
 from headrace.spec.project import Project
+from monitors.label_reader import LabelReader
 from monitors.library import ModelLibrary
 from monitors.log_reader import LogReader, Place
-from monitors.messages import read_deployment, read_label, read_prediction, tick_of
+from monitors.messages import read_deployment, read_prediction, tick_of
 from monitors.model_watch import ModelWatch, Surroundings
 from monitors.progress import MonitorProgress
 from monitors.report_writer import ReportWriter
@@ -40,8 +42,13 @@ _TELL_S = 0.5
 _log = get_logger(__name__)
 
 
-def run(settings: Settings, project: Project) -> int:
+def run(settings: Settings, project: Project, open_reader: OpenReader) -> int:
     """Watch every model of a project until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: where things are.
+        project: whose models are watched.
+        open_reader: makes what reads a topic.
 
     Raises:
         ConfigError: the project has no model.
@@ -51,7 +58,7 @@ def run(settings: Settings, project: Project) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    MonitorProcess(settings, project, stop).run()
+    MonitorProcess(settings, project, stop, open_reader).run()
     return 0
 
 
@@ -62,12 +69,14 @@ class MonitorProcess:
         settings: where things are.
         project: whose models are watched.
         stop: set from outside to end; state is saved first.
+        open_reader: makes what reads a topic.
     """
 
-    def __init__(self, settings: Settings, project: Project, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, project: Project, stop: threading.Event, open_reader: OpenReader) -> None:
         self._settings, self._project, self._stop = settings, project, stop
         self._path = settings.state_dir / "monitors" / f"{project.name}.npz"
-        self._labels = {model.label.name: model.label for model in project.models}
+        labels = {model.label.name: model.label for model in project.models}
+        self._labels = {name: LabelReader(topic, open_reader, stop) for name, topic in labels.items()}
         self._clock = SystemClock()
         self._refused = 0
         self._libraries: dict[str, ModelLibrary] = {}
@@ -157,10 +166,11 @@ class MonitorProcess:
                 if change.record.model in self._libraries:
                     self._libraries[change.record.model].learn(change)
             elif topic in self._labels:  # of events only the ticks matter here
-                label = read_label(message.value() or b"", self._labels[topic])
+                labels = self._labels[topic].read(message)
                 for watch in self._watches.values():
                     if watch.model.label.name == topic:
-                        watch.add_label(label.event_id, label.value)
+                        for label in labels:
+                            watch.add_label(label.event_id, label.value)
         except IntegrityError as error:
             self._refused += 1
             _log.debug(

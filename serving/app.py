@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+
 from feature_store.lookup import LookupRequest, ViewRow
 from feature_store.lookup_wire import LookupWire
 from feature_store.redis_pipe import RedisPipe
@@ -36,13 +38,15 @@ class App:
     def __init__(self, parts: ServingParts) -> None:
         self._parts = parts
         serve = parts.settings.serve
-        self.max_body_bytes = serve.max_body_bytes
+        self.max_body_bytes, self._max_depth = serve.max_body_bytes, serve.max_json_depth
         self._pipe = RedisPipe(parts.settings.redis.url, timeout_s=READ_TIMEOUT_S)
         self._wire = LookupWire(parts.project)
         self._payloads = {
             name: PredictPayload(service.model, serve.max_batch) for name, service in parts.services.items()
         }
-        features = FeatureEndpoint(FeastPayload(parts.project, serve.max_batch), self._pipe)
+        features = FeatureEndpoint(
+            FeastPayload(parts.project, serve.max_batch, max_depth=serve.max_json_depth), self._pipe
+        )
         path = "/get-online-features"
         bounds: Any = {"metrics": parts.metrics, "max_body_bytes": serve.max_body_bytes}
         self.router = HttpRouter(
@@ -75,7 +79,7 @@ class App:
     async def _predict(self, path: Mapping[str, str], body: bytes) -> Reply:
         service = self._service(path["model"])
         payload = self._payloads[path["model"]]
-        events, batch = payload.read(read_json(body), now_us=self._parts.clock.now_us())
+        events, batch = payload.read(read_json(body, max_depth=self._max_depth), now_us=self._parts.clock.now_us())
         requests = [lookup_request(service.model, event) for event in events]
         rows: Sequence[Mapping[str, ViewRow]] | str
         try:
@@ -121,7 +125,7 @@ class App:
         loaded = self._parts.follower.current(name)
         return {
             "model": name,
-            "record": None if loaded is None else read_json(encode(loaded.record)),
+            "record": None if loaded is None else msgspec.Raw(encode(loaded.record)),
             "versions": [] if loaded is None else sorted(loaded.versions),
             "problem": self._parts.follower.problem(name),
         }

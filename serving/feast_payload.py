@@ -14,7 +14,7 @@ from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from headrace.spec.types import Int64, String
 from serving.feast_answer import FeatureShape
-from serving.json_body import read_json
+from serving.json_body import check_depth, read_json
 from serving.request_error import RequestError
 from serving.request_event import read_key
 
@@ -61,9 +61,10 @@ class FeastPayload:
     Args:
         project: its views and models.
         max_batch: most rows of one request.
+        max_depth: how deep a body may be nested.
     """
 
-    def __init__(self, project: Project, max_batch: int) -> None:
+    def __init__(self, project: Project, max_batch: int, *, max_depth: int) -> None:
         self._project = project.name
         self._views = {view.name: view for view in project.views}
         self._requests = {item.name for item in project.requests}
@@ -72,7 +73,7 @@ class FeastPayload:
             for model in project.models
         }
         self._keys = {view.entity: _key_type(view) for view in project.views}
-        self._max_batch = max_batch
+        self._max_batch, self._max_depth = max_batch, max_depth
         self._shapes: dict[tuple[bytes, bytes, bool, bool], FeatureShape] = {}
 
     def read(self, body: bytes) -> FeatureQuery:
@@ -81,10 +82,11 @@ class FeastPayload:
         Raises:
             RequestError: names the field.
         """
+        check_depth(body, self._max_depth)
         try:
             request = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._check(read_json(body))  # which says what is wrong
+            return self._check(read_json(body, max_depth=self._max_depth))  # which says what is wrong
         wanted = (
             bytes(request.features),
             bytes(request.feature_service),
@@ -94,7 +96,7 @@ class FeastPayload:
         shape = self._shapes.get(wanted)
         if shape is not None:
             return FeatureQuery(shape, self._entities(request.entities, shape))
-        query = self._check(read_json(body))
+        query = self._check(read_json(body, max_depth=self._max_depth))
         if len(self._shapes) >= _MOST_SHAPES:
             self._shapes.clear()
         self._shapes[wanted] = query.shape
@@ -116,7 +118,7 @@ class FeastPayload:
     def _references(self, payload: Mapping[str, Any]) -> list[str]:
         service, features = payload.get("feature_service"), payload.get("features")
         if service is not None:
-            if features:
+            if features is not None and features != []:
                 raise RequestError("features", "stands beside feature_service", hint="give one of the two")
             if not isinstance(service, str) or service not in self._services:
                 raise RequestError(

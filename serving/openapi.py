@@ -54,16 +54,21 @@ def _features(project: Project, max_batch: int) -> Schema:
     keys = {view.entity: _key(view, max_batch) for view in project.views}
     names = [f"{view.name}:{name}" for view in project.views for name in view.feature_names]
     services = [model.name for model in project.models]
-    request = _object(
-        {
-            "features": {"type": "array", "minItems": 1, "items": _choice(names)},
-            "feature_service": _choice(services),
-            "entities": {**_object(keys), "minProperties": 1},
-            "full_feature_names": {"type": "boolean", "default": False},
-            "include_feature_view_version_metadata": {"type": "boolean", "default": False},
-        },
-        ["entities"],
-    )
+    rest = {
+        "entities": {**_object(keys), "minProperties": 1},
+        "full_feature_names": {"type": "boolean", "default": False},
+        "include_feature_view_version_metadata": {"type": "boolean", "default": False},
+    }
+    listed = {"type": "array", "minItems": 1, "uniqueItems": True, "items": _choice(names)}
+    # Feast's own clients send null for the one they do not ask by.
+    by_name: Schema = {"features": listed, "feature_service": {"type": "null"}}
+    by_service: Schema = {"feature_service": _choice(services), "features": {"anyOf": [{"type": "null"}, _no_items()]}}
+    request = {
+        "anyOf": [
+            _object({**by_name, **rest}, ["features", "entities"]),
+            _object({**by_service, **rest}, ["feature_service", "entities"]),
+        ]
+    }
     text_list, anything = {"type": "array", "items": {"type": "string"}}, {"type": "array", "items": {}}
     result = _object({"values": anything, "statuses": text_list, "event_timestamps": text_list}, ...)
     views = {"type": "array", "items": _object({"name": {"type": "string"}}, ...)}
@@ -98,7 +103,7 @@ def _event(stream: EventStream) -> Schema:
     properties = {name: _field(kind) for name, kind in stream.schema.items()}
     properties[stream.time] = {
         "description": "ISO 8601 with an offset, or whole microseconds since the epoch",
-        "anyOf": [{"type": "string", "format": "date-time"}, _INT64],
+        "anyOf": [{"type": "string", "format": "date-time"}, {**_INT64, "minimum": stream.earliest_us}],
     }
     return _object(properties, [*(name for name, kind in stream.schema.items() if not kind.nullable), stream.time])
 
@@ -153,6 +158,10 @@ def _object(properties: Mapping[str, Schema], required: Sequence[str] | Any = ()
 
 def _choice(names: Sequence[str]) -> Schema:
     return {"type": "string", "enum": list(names)} if names else {"type": "string"}
+
+
+def _no_items() -> Schema:
+    return {"type": "array", "maxItems": 0}
 
 
 def _plain(summary: str, *, errors: Sequence[int] = ()) -> Schema:

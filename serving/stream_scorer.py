@@ -20,19 +20,18 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from feature_store.lookup import OnlineReader, ViewRow
 from headrace.config import Settings
+from headrace.contracts.messages import MessageRow, OpenReader
 from headrace.contracts.topics import keyed_topic
 from headrace.errors import ConfigError, HeadraceError, UnavailableError
 from headrace.kafka_clients import consumer, ensure_topics, partition_counts, take
 from headrace.logging import get_logger
 from headrace.spec.features import FeatureView
-from headrace.spec.formats import Json
 from headrace.spec.project import Project
+from headrace.spec.streams import EventStream
 from serving.event_lookup import lookup_request
-from serving.json_body import read_json
 from serving.model_service import ModelService
 from serving.parts import ServingParts, assemble
-from serving.request_error import RequestError
-from serving.request_event import EventReader, RequestEvent
+from serving.request_event import RequestEvent
 from serving.stream_progress import SourceEvent, StreamProgress, coverage
 
 __all__ = ["run"]
@@ -48,8 +47,13 @@ _FLUSH_S = 5.0
 _log = get_logger(__name__)
 
 
-def run(settings: Settings, project: Project) -> int:
+def run(settings: Settings, project: Project, open_reader: OpenReader) -> int:
     """Score until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: where things are.
+        project: whose models score.
+        open_reader: makes what reads a topic.
 
     Raises:
         ConfigError: the project has no model.
@@ -59,7 +63,7 @@ def run(settings: Settings, project: Project) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    scorer = StreamScorer(settings, project, stop)
+    scorer = StreamScorer(settings, project, stop, open_reader)
     gc.freeze()  # full collections need not look at what was imported
     scorer.run()
     return 0
@@ -81,27 +85,22 @@ class StreamScorer:
         settings: where things are.
         project: whose models score.
         stop: set from outside to end after the batch in hand.
+        open_reader: makes what reads a topic.
     """
 
-    def __init__(self, settings: Settings, project: Project, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, project: Project, stop: threading.Event, open_reader: OpenReader) -> None:
         self._settings, self._project, self._stop = settings, project, stop
-        read = {model.events for model in project.models if isinstance(model.events.format, Json)}
-        self._streams = {stream.name: EventReader(stream) for stream in read}
-        for stream in {model.events for model in project.models} - read:
-            hint = "ask for its predictions over HTTP"
-            _log.warning("not scored: only JSON is read here", stream=stream.name, format=str(stream.format), hint=hint)
+        self._streams = {model.events.name: model.events for model in project.models}
+        self._readers = {name: open_reader(stream) for name, stream in self._streams.items()}
         self._partitions: Mapping[str, int] = {}
         self.skipped = 0
-        """Messages that are no event of their stream."""
+        """What the stream refuses: messages that are no event, and rows of those that hold many."""
         self.scored = 0
         """Predictions in the log."""
 
     def run(self) -> None:
         """Consume until ``stop``."""
         settings, topics = self._settings, sorted(self._streams)
-        if not topics:
-            self._stop.wait()
-            return
         ensure_topics(settings, topics)
         self._partitions = self._keyed_partitions()
         reader = OnlineReader(settings.redis.url, self._project)
@@ -128,6 +127,8 @@ class StreamScorer:
     ) -> bool:
         """Score a batch and see it logged; False when it was stopped before that."""
         placed = self._read(messages)
+        if placed is None:
+            return False
         for service in parts.services.values():
             mine = placed.get(service.model.events.name, [])
             if not mine or parts.follower.current(service.model.name) is None:
@@ -144,19 +145,39 @@ class StreamScorer:
             _log.warning("predictions wait for the broker", waiting=parts.log.waiting)
         return True
 
-    def _read(self, messages: Sequence[Any]) -> dict[str, list[_Placed]]:
-        placed: dict[str, list[_Placed]] = {}
+    def _read(self, messages: Sequence[Any]) -> dict[str, list[_Placed]] | None:
+        """Events of a batch by topic; None when stopped while the schema registry was away."""
+        by_topic: dict[str, list[Any]] = {}
         for message in messages:
-            topic = message.topic()
-            try:
-                value = read_json(message.value() or b"")
-                event = self._streams[topic].read(value, now_us=message.timestamp()[1] * 1000)
-            except RequestError:
-                self.skipped += 1
-                continue
-            item = _Placed(event, f"{topic}:{message.partition()}", message.offset())
-            placed.setdefault(topic, []).append(item)
+            by_topic.setdefault(message.topic(), []).append(message)
+        placed: dict[str, list[_Placed]] = {}
+        for topic, found in by_topic.items():
+            read = self._rows(topic, found)
+            if read is None:
+                return None
+            placed[topic] = [
+                _Placed(
+                    _event(self._streams[topic], row.fields),
+                    f"{topic}:{found[row.place].partition()}",
+                    found[row.place].offset(),
+                )
+                for row in read
+            ]
         return placed
+
+    def _rows(self, topic: str, messages: Sequence[Any]) -> list[MessageRow] | None:
+        values = [message.value() or b"" for message in messages]
+        arrivals_us = [message.timestamp()[1] * 1000 for message in messages]
+        while not self._stop.is_set():
+            try:
+                rows, refused = self._readers[topic].read(values, arrivals_us)
+            except UnavailableError as error:
+                _log.warning("scoring waits for the schema registry", reason=error.args[0])
+                self._stop.wait(_RETRY_S)
+                continue
+            self.skipped += refused
+            return rows
+        return None
 
     def _wait(self, placed: Sequence[_Placed], views: Sequence[FeatureView], progress: StreamProgress) -> None:
         """Wait, within bounds, until the stream has applied the events and their past."""
@@ -209,6 +230,11 @@ class StreamScorer:
         topics = {view.entity: keyed_topic(self._project.name, view.entity).name for view in self._project.views}
         counts = partition_counts(self._settings, list(topics.values()))
         return {entity: counts.get(topic, self._settings.kafka.partitions) for entity, topic in topics.items()}
+
+
+def _event(stream: EventStream, fields: Mapping[str, Any]) -> RequestEvent:
+    own = {name: fields[name] for name in stream.schema}
+    return RequestEvent(own[stream.id], fields[stream.time], own)
 
 
 def _commit(client: Any, messages: Sequence[Any]) -> None:

@@ -8,6 +8,7 @@ read the offline log to its end ─► find where the keyed logs go on ─► ha
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ from typing import Self
 from feature_store.applied_views import AppliedView, read_applied
 from feature_store.backfill_cost import rows_logged
 from feature_store.change_plan import successor
-from feature_store.log_lock import upkeep_lock
+from feature_store.log_lock import backfill_lock, upkeep_lock
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.redis_online import OnlineWriter
 from feature_store.rows import RowBatch
@@ -123,13 +124,14 @@ def run_backfill(
 
     Raises:
         ConfigError: ``since_us`` and a feature over a lifetime.
-        RejectedError: see :func:`check_backfill`; another backfill or upkeep runs; the worker does not.
+        RejectedError: see :func:`check_backfill`; another process computes the view; the worker does not run.
         UnavailableError: Kafka does not answer.
     """
     if since_us is not None and view.has_lifetime:
         raise ConfigError(f"view {view.name!r} counts from the beginning", hint="leave out --since")
     check_backfill(settings, project, view, replace=replace)
-    with upkeep_lock(settings.offline_dir, project.name):
+    with ExitStack() as held:
+        held.enter_context(backfill_lock(settings.offline_dir, project.name, view.name))
         topic, sources = keyed_topic(project.name, view.entity).name, _sources(settings, view)
         count = partition_counts(settings, [topic]).get(topic, 0)
         if not count:
@@ -143,7 +145,8 @@ def run_backfill(
         switches = _catch_up(settings, project, topic, backfill, watch, sources)
         progress = backfill.progress
         rows_per_s = progress.rows / max(progress.seconds, 1e-9)
-        if switches is None:
+        # Only the end changes files that others may be at work on.
+        if switches is None or not _wait_for_upkeep(held, settings, project, watch):
             return BackfillOutcome(
                 is_live=False, rows=progress.rows, seconds=progress.seconds, too_late=progress.too_late
             )
@@ -157,6 +160,18 @@ def run_backfill(
         too_late=progress.too_late,
         offsets=tuple(switch.offset for switch in switches),
     )
+
+
+def _wait_for_upkeep(held: ExitStack, settings: Settings, project: Project, watch: "_Watch") -> bool:
+    """Hold the written files of the log as soon as nobody else does; False when stopped before."""
+    while True:
+        try:
+            held.enter_context(upkeep_lock(settings.offline_dir, project.name))
+        except RejectedError as busy:
+            if not watch.wait(busy.args[0]):
+                return False
+        else:
+            return True
 
 
 def _catch_up(

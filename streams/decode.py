@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 from streams.json_scanner import BOOL, INT, LONG_NUMBER, PRESENT, REAL, TEXT, TIME, scan
-from streams.message_check import MAX_MESSAGE_BYTES, Refused, check_message, check_time_bounds
+from streams.message_check import MAX_MESSAGE_BYTES, Refused, bad_label, check_message, check_time_bounds
 from streams.payloads import Payloads
 
-__all__ = ["BatchDecoder", "Decoded", "Decoder", "Refusal", "event_decoder", "label_decoder"]
+__all__ = ["BatchDecoder", "Decoded", "Decoder", "Refusal", "event_decoder", "label_decoder", "label_fields"]
 
 I64 = NDArray[np.int64]
 _KINDS = {Int64: INT, Float64: REAL, String: TEXT, Bool: BOOL}
@@ -183,7 +183,7 @@ class Decoder:
             check_time_bounds(values[self._time], arrival_us, self._earliest_us, self._future_us)
         for name, allowed in self._allowed.items():
             if values[name] not in allowed:
-                raise Refused("bad_label", f"field {name!r} is {values[name]}; it may be {sorted(allowed)}")
+                raise Refused(*bad_label(name, values[name], allowed))
         return values
 
 
@@ -193,9 +193,15 @@ def event_decoder(stream: EventStream) -> Decoder:
 
 
 def label_decoder(labels: LabelStream) -> Decoder:
-    """Decoder of a label stream's topic: the id of the event and the outcome, 0 or 1."""
+    """Decoder of a label stream's topic."""
+    schema, values = label_fields(labels)
+    return Decoder(schema, values=values)
+
+
+def label_fields(labels: LabelStream) -> tuple[Mapping[str, FieldType], Mapping[str, frozenset[int]]]:
+    """Fields of a label, the id of its event and the outcome, and what the outcome may be: 0 or 1."""
     schema = {labels.of.id: labels.of.schema[labels.of.id], labels.value: Int64()}
-    return Decoder(schema, values={labels.value: frozenset({0, 1})})
+    return schema, {labels.value: frozenset({0, 1})}
 
 
 def _reals(

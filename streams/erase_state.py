@@ -17,13 +17,14 @@ from feature_store.erase_online import OnlineEraser
 from feature_store.erased import ErasedSubjects
 from feature_store.forget import forget_events, forget_keys, held_keys
 from feature_store.ids import key_partitions
-from feature_store.plan import compile_view
+from feature_store.plan import ViewPlan, compile_view
 from feature_store.redis_online import OnlineWriter
 from feature_store.rows import RowBatch
 from feature_store.view_state import ViewState
 from headrace.config import Settings
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
+from headrace.spec.types import String
 from streams.progress import Progress
 from streams.snapshot_chain import read_newest, read_pieces, remove_all, write_only
 from streams.snapshot_piece import Snapshot
@@ -166,7 +167,19 @@ def _may_hold(piece: Snapshot | None, view: FeatureView, erased: ErasedSubjects,
         erased.has_keys(view.entity, held_keys(influence.plan, state)).any()
         or erased.has_events(view.events.name, _numbers(state["event_id"])).any()
         or erased.has_events(view.events.name, _numbers(state["pending_id"])).any()
+        or _shows_a_key(influence.plan, _numbers(state["peaks"]), erased)
     )
+
+
+def _shows_a_key(plan: ViewPlan, peaks: NDArray[np.int64], erased: ErasedSubjects) -> bool:
+    """Whether a subject's key may be the largest value there ever was of an input."""
+    for entry, peak in zip(plan.inputs, peaks.tolist(), strict=True):
+        if entry.column is None or entry.column not in erased.entities:
+            continue
+        is_text = isinstance(plan.view.source.schema[entry.column], String)
+        if is_text or erased.has_keys(entry.column, np.array([peak, -peak])).any():
+            return True
+    return False
 
 
 def _partitions(settings: Settings, project: Project, view: FeatureView, saved: Collection[int]) -> int:

@@ -36,6 +36,8 @@ class ErasedMessages:
         """Which rows must go nowhere; new events of a subject are noted, so that their labels go nowhere either."""
         if not self._erased.entities:
             return np.zeros(len(rows), dtype=np.bool_)
+        # The event of a label may be another worker's.
+        self._erased.refresh()
         ids = event_ids64(rows.columns[self._stream.id])
         gone = self._erased.has_events(self._stream.name, ids)
         if self._is_events:
@@ -71,6 +73,7 @@ class ErasedBatches:
         """
         if not len(batch) or not self._erased.entities:
             return batch
+        self._erased.refresh()
         gone = self._erased.has_events(self._stream_of.get(batch.topic, batch.topic), batch.ids)
         if batch.kind == EVENTS:
             gone |= self._erased.has_keys(entity, batch.keys)

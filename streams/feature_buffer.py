@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feature_store.offline_log import drop_from, write_segment
 from feature_store.offline_tables import feature_table
 from feature_store.plan import ViewPlan
 from feature_store.rows import RowBatch
 from streams.segment_owner import OwnedFolder
+from streams.tenures import Tenures
 
 __all__ = ["FeatureBuffer", "LogPart"]
 
@@ -22,22 +22,20 @@ class FeatureBuffer:
     Args:
         plan: the view.
         folder: the partition's folder in the offline log.
-        epoch: of the ownership of the partition, see streams.segment_owner.
     """
 
-    def __init__(self, plan: ViewPlan, folder: Path, epoch: int = 0) -> None:
+    def __init__(self, plan: ViewPlan, folder: Path) -> None:
         self._plan = plan
         self._folder = folder
-        self._epoch = epoch
-        self._owned = OwnedFolder(folder, 0, epoch)
+        self._owned = OwnedFolder(folder, 0)
         self._parts: list[LogPart] = []
         self.rows = 0
 
-    def restart(self, first_offset: int) -> None:
-        """Forget and remove what lies at or beyond an offset of the keyed log."""
+    def restart(self, first_offset: int, tenures: Tenures | None = None) -> None:
+        """Forget and remove what lies at or beyond an offset of the keyed log, and what former owners wrote late."""
         self._parts, self.rows = [], 0
-        drop_from(self._folder, first_offset)
-        self._owned = OwnedFolder(self._folder, first_offset, self._epoch)
+        self._owned = OwnedFolder(self._folder, first_offset, tenures)
+        self._owned.take_over()
 
     def add(self, rows: RowBatch, *, created_us: int, version: int) -> None:
         """Rows of one drain; of two drains with equal rows the larger ``created_us`` counts."""
@@ -56,5 +54,4 @@ class FeatureBuffer:
             table = pa.concat_tables(
                 [feature_table(self._plan, rows, created_us=at_us, version=version) for rows, at_us, version in parts]
             )
-            write_segment(table, self._folder, first_offset, last_offset, self._owned.metadata)
-            self._owned.wrote(first_offset, last_offset)
+            self._owned.write(table, first_offset, last_offset)

@@ -94,6 +94,8 @@ class Fetcher:
         self._paused: set[Place] = set()
         self.has_backlog = False
         """Whether the last fetch read or gave so much that there is likely more at once."""
+        self.is_held_back = False
+        """Whether messages wait here and the last fetch gave none."""
         self._starved_s: float | None = None
         """Since when nothing has come from the broker although messages wait here."""
         self._is_in_the_dark = False
@@ -170,6 +172,7 @@ class Fetcher:
         batches = self._release(max_rows) if self._knows_ends() else []
         rows, size = sum(map(len, batches)), sum(batch.values.size for batch in batches)
         self.has_backlog = (fetched + rows) * _FEW > max_rows or size * _FEW > _BATCH_BYTES
+        self.is_held_back = not rows and any(map(len, self._lanes.values()))
         if waiting and not batches and not fetched:
             self._read(1, min(wait_s, 0.005))  # held back by a partition whose messages are on their way
         return batches

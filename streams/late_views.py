@@ -8,12 +8,14 @@ Whatever a view is not yet restored for is read again for it alone: tasks pass o
 """
 
 import concurrent.futures
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from feature_store.plan import ViewPlan
 from streams.message_runs import Place
+from streams.tenures import FencedError
 from streams.view_task import ViewTask
 
 __all__ = ["LateViews"]
@@ -50,11 +52,12 @@ class LateViews:
         done = {place: opening for place, opening in self._opening.items() if opening.tasks.done()}
         for place in done:
             del self._opening[place]
-        return {
-            place: opening.tasks.result()
-            for place, opening in done.items()
-            if epochs.get(place) == opening.epoch and not opening.tasks.cancelled()
-        }
+        found = {}
+        for place, opening in done.items():
+            if epochs.get(place) == opening.epoch and not opening.tasks.cancelled():
+                with contextlib.suppress(FencedError):  # it is about to be lost
+                    found[place] = opening.tasks.result()
+        return found
 
     def is_opening(self, place: Place) -> bool:
         """Whether something of a partition is being opened."""

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NoReturn
 
+from feature_store.json_depth import is_deeper
 from headrace.clock import format_us
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 
-__all__ = ["MAX_MESSAGE_BYTES", "NULL_INT", "Refused", "check_message", "check_time_bounds"]
+__all__ = ["MAX_MESSAGE_BYTES", "NULL_INT", "Refused", "bad_label", "check_message", "check_time_bounds"]
 
 MAX_MESSAGE_BYTES = 65_536
 """A flat event is a few hundred bytes; beyond this it is somebody's mistake."""
 NULL_INT = -(2**63)
 """The one int64 that stands for null in the exact form, and is therefore no value."""
+_MOST_DEEP = 64
+"""An event is flat, so this is no bound on any; it keeps the reason from depending on how deep Python recurses."""
 _MAX_STEPS = 2**53
 _SHOWN = 80
 """Most characters of a producer's value that are repeated in a detail."""
@@ -77,6 +80,11 @@ def check_message(value: bytes, schema: Mapping[str, FieldType], time: str | Non
     return values
 
 
+def bad_label(name: str, value: int, allowed: frozenset[int]) -> tuple[str, str]:
+    """Reason and detail of an outcome that is none."""
+    return "bad_label", f"field {name!r} is {value}; it may be {sorted(allowed)}"
+
+
 def check_time_bounds(time_us: int, arrival_us: int, earliest_us: int, future_us: int) -> None:
     """Refuse a time before the stream's beginning or too far ahead of the arrival."""
     if time_us < earliest_us:
@@ -94,14 +102,14 @@ def _parse(value: bytes) -> dict[str, Any]:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused("malformed_json", f"not UTF-8 at byte {error.start}") from error
+    if is_deeper(value, _MOST_DEEP):
+        raise Refused("malformed_json", f"nested more than {_MOST_DEEP} deep")
     try:
         found = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_int, parse_float=_float
         )
     except json.JSONDecodeError as error:
         raise Refused("malformed_json", f"{error.msg} at character {error.pos}") from error
-    except RecursionError as error:
-        raise Refused("malformed_json", "nested too deeply") from error
     if not isinstance(found, dict):
         raise Refused("not_an_object", f"the message is {_json_type(found)}, not an object")
     return found

@@ -1,7 +1,7 @@
 """Snapshots in a bucket, through fsspec: ``s3://``, ``gs://``, ``abfs://`` and whatever else it knows."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from headrace.errors import ConfigError, UnavailableError
@@ -56,7 +56,7 @@ class ObjectStore:
         with self._asked(), contextlib.suppress(FileNotFoundError):
             self._files.rm_file(f"{self._root}/{name}")
 
-    def tidy(self) -> None:
+    def tidy(self, may_remove: Callable[[str], bool] = lambda _: True) -> None:
         """Uploads that did not end are the store's own to expire; nobody can read them."""
 
     def place(self, name: str) -> str:

@@ -45,10 +45,14 @@ class OnlineThread:
     Args:
         online: writes rows.
         stop: set when nobody wants to wait for a server any longer.
+        wrote: told the view, how many rows it was given, and how many the store took.
     """
 
-    def __init__(self, online: OnlineWriter, stop: threading.Event) -> None:
+    def __init__(
+        self, online: OnlineWriter, stop: threading.Event, wrote: Callable[[str, int, int], None] = lambda *_: None
+    ) -> None:
         self._online = online
+        self._wrote = wrote
         self._stop = stop
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(_AHEAD)
         self._waiting: dict[tuple[str, int], _Waiting] = {}
@@ -113,9 +117,11 @@ class OnlineThread:
     def _write_waiting(self, place: tuple[str, int]) -> None:
         with self._lock:
             taken = self._waiting.pop(place)
-        self._insist(
-            lambda: self._online.write(taken.plan, taken.rows, version=taken.version, watermark_us=taken.watermark_us)
-        )
+        self._insist(lambda: self._write(taken))
+
+    def _write(self, taken: _Waiting) -> None:
+        written = self._online.write(taken.plan, taken.rows, version=taken.version, watermark_us=taken.watermark_us)
+        self._wrote(taken.plan.view.name, len(taken.rows), written)
 
     def _insist(self, job: Callable[[], object]) -> None:
         warned = False

@@ -1,11 +1,12 @@
 """How far the stream is: reported in Redis, waited for by whoever needs it."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
 
+from feature_store.applied_views import waiting_views
 from feature_store.redis_online import address_of, connect, translate
 from headrace.config import Settings
 from headrace.contracts.codec import decode, encode
@@ -14,12 +15,15 @@ from headrace.contracts.streams import SourceProgress, ViewProgress
 from headrace.contracts.topics import keyed_topic
 from headrace.errors import UnavailableError
 from headrace.kafka_clients import partition_counts
+from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from headrace.spec.streams import LabelledStream
 
 __all__ = ["Progress", "wait_applied"]
 
 _LOOK_S = 0.01
+_LOOK_AGAIN_S = 0.5
+"""How often it is looked which views wait for a backfill."""
 
 
 class Progress:
@@ -78,8 +82,10 @@ def wait_applied(
     durable: bool = False,
     timeout_s: float = 60.0,
     check: Callable[[], None] | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Wait until every partition of every view has applied what is asked for.
+
+    Views that wait for a backfill are left out: the worker does not read them.
 
     Args:
         settings: where the servers are.
@@ -91,10 +97,15 @@ def wait_applied(
         timeout_s: longest wait.
         check: called while waiting; raises when waiting has become pointless.
 
+    Returns:
+        Names of the views that were left out.
+
     Raises:
         UnavailableError: it took longer; says what is missing.
     """
     wanted = offsets or {}
+    waiting: tuple[str, ...] = ()
+    looked_s = -_LOOK_AGAIN_S
     topics = [keyed_topic(project.name, view.entity).name for view in project.views]
     progress = Progress(settings.redis.url, project.name)
     deadline = time.monotonic() + timeout_s
@@ -103,9 +114,12 @@ def wait_applied(
         while True:
             if len(counts) < len(set(topics)):
                 counts = partition_counts(settings, topics)
-            missing = _missing(project, counts, progress, watermark_us, wanted, durable=durable)
+            if (now_s := time.monotonic()) - looked_s >= _LOOK_AGAIN_S:
+                waiting, looked_s = waiting_views(settings, project), now_s
+            views = [view for view in project.views if view.name not in waiting]
+            missing = _missing(project, views, counts, progress, watermark_us, wanted, durable=durable)
             if not missing:
-                return
+                return waiting
             if check is not None:
                 check()
             if time.monotonic() > deadline:
@@ -120,6 +134,7 @@ def wait_applied(
 
 def _missing(
     project: Project,
+    views: Sequence[FeatureView],
     counts: Mapping[str, int],
     progress: Progress,
     watermark_us: int | None,
@@ -129,7 +144,7 @@ def _missing(
 ) -> str:
     """What is not there yet, in words; empty when all is."""
     reports = {(report.view, report.partition): report for report in progress.views()}
-    for view in project.views:
+    for view in views:
         topic = keyed_topic(project.name, view.entity).name
         if topic not in counts:
             return f"topic {topic} does not exist"

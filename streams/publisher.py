@@ -1,18 +1,14 @@
 """Publishes a file of events and labels as producers would have: in time order, each at its own instant.
 
-Events are written in the format their stream declares; in Arrow those of one partition and moment share a message.
+Events and labels are written in the format they declare; in Arrow those of one partition and moment share a message.
 An event arrives at its event time (in Arrow: with the last of its message), its label ``delay`` later; both instants
 become Kafka's message time, so arrival times of a replay mean what they meant then. After each stretch every partition
 gets a tick (an empty message whose header says how far event time has come), as an idle source would send as a
 heartbeat.
 """
 
-from collections.abc import Sequence
-
-import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.config import Settings
@@ -20,12 +16,9 @@ from headrace.contracts.streams import FLUSH_HEADER, WATERMARK_HEADER
 from headrace.errors import ConfigError
 from headrace.kafka_clients import ensure_topics, partition_counts
 from headrace.kafka_sender import Sender
-from headrace.spec.formats import ArrowBatches, Avro
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
-from streams.formats.arrow_writer import ArrowWriter
-from streams.formats.avro_writer import AvroWriter, declared_schema
-from streams.schema_registry_choice import open_registry
+from streams.topic_writer import TopicWriter
 
 __all__ = ["Publisher"]
 
@@ -47,7 +40,7 @@ class Publisher:
 
     Raises:
         ConfigError: a column is missing.
-        RejectedError: the schema registry does not take the stream's schema.
+        RejectedError: the schema registry does not take a schema.
         UnavailableError: Kafka or the schema registry does not answer.
     """
 
@@ -73,14 +66,9 @@ class Publisher:
         self._topics = [stream.name, *([labels.name] if labels else [])]
         ensure_topics(settings, self._topics)
         self._partitions = partition_counts(settings, self._topics)
-        self._avro: AvroWriter | None = None
-        self._arrow: ArrowWriter | None = None
-        if isinstance(stream.format, Avro):
-            subject = stream.format.subject or f"{stream.name}-value"
-            self._avro = AvroWriter(stream, open_registry(settings).register(subject, declared_schema(stream)))
-        elif isinstance(stream.format, ArrowBatches):
-            self._arrow = ArrowWriter(stream, self._partitions[stream.name], span_us=batch_span_us)
         self._sender = Sender(settings, linger_ms=5)
+        self._event_writer = self._writer(stream, batch_span_us)
+        self._label_writer = self._writer(labels, batch_span_us) if labels else None
         self._event_at = self._label_at = 0
         self._project = project
 
@@ -128,36 +116,20 @@ class Publisher:
     def _labels_due(self, until_us: int) -> int:
         return int(np.searchsorted(self._times_us, until_us - self._labels.delay_us)) if self._labels else 0
 
+    def _writer(self, topic: EventStream | LabelStream, batch_span_us: int) -> TopicWriter:
+        partitions = self._partitions[topic.name]
+        return TopicWriter(self._settings, topic, partitions, self._sender, batch_span_us=batch_span_us)
+
     def _send_events(self, start: int, end: int) -> None:
-        stream = self._stream
         if end > start:
-            rows = self._table.slice(start, end - start)
-            if self._arrow is not None:
-                for partition, message, time_us in self._arrow.encode(rows):
-                    stamp_ms = time_us // _US_PER_MS
-                    self._sender.send(stream.name, message, partition=partition, timestamp_ms=stamp_ms)
-                self._sender.poll()
-                return
-            names = [*stream.schema, stream.time]
-            self._sender.send_many(
-                stream.name,
-                _json_objects(rows.select(names)) if self._avro is None else self._avro.encode(rows),
-                keys=_texts(rows[stream.key]),
-                timestamps_ms=(self._times_us[start:end] // _US_PER_MS).tolist(),
-            )
+            self._event_writer.send(self._table.slice(start, end - start), self._times_us[start:end])
 
     def _send_labels(self, start: int, end: int) -> None:
-        labels = self._labels
-        if labels is not None and end > start:
+        labels, writer = self._labels, self._label_writer
+        if labels is not None and writer is not None and end > start:
             rows = self._table.slice(start, end - start)
             known = np.asarray(rows[labels.value].is_valid().to_numpy())
-            rows = rows.filter(pa.array(known))
-            self._sender.send_many(
-                labels.name,
-                _json_objects(rows.select([self._stream.id, labels.value])),
-                keys=_texts(rows[self._stream.id]),
-                timestamps_ms=((self._times_us[start:end][known] + labels.delay_us) // _US_PER_MS).tolist(),
-            )
+            writer.send(rows.filter(pa.array(known)), self._times_us[start:end][known] + labels.delay_us)
 
     def _tick(self, until_us: int, *, flush: bool) -> None:
         headers = {WATERMARK_HEADER: str(until_us), **({FLUSH_HEADER: "1"} if flush else {})}
@@ -166,36 +138,3 @@ class Publisher:
                 self._sender.send(
                     topic, None, partition=partition, headers=headers, timestamp_ms=until_us // _US_PER_MS
                 )
-
-
-def _json_objects(rows: pa.Table) -> list[bytes | None]:
-    """One JSON object a row, built a column at a time."""
-    parts: list[pa.ChunkedArray | pa.Scalar] = []
-    for number, name in enumerate(rows.column_names):
-        parts.append(pa.scalar(f'{"," if number else "{"}"{name}":'))
-        parts.append(_json_values(rows[name]))
-    joined = pc.binary_join_element_wise(*parts, pa.scalar("}"), pa.scalar(""))
-    values: list[bytes | None] = joined.cast(pa.binary()).to_pylist()
-    return values
-
-
-def _json_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        micros = column.cast(pa.timestamp("us", tz="UTC"))
-        whole = (
-            pc.all(pc.equal(pc.microsecond(micros), 0)).as_py() and pc.all(pc.equal(pc.millisecond(micros), 0)).as_py()
-        )
-        texts = pc.strftime(
-            micros.cast(pa.timestamp("s", tz="UTC"), safe=False) if whole else micros, "%Y-%m-%dT%H:%M:%SZ"
-        )
-        return pc.binary_join_element_wise(pa.scalar('"'), texts, pa.scalar('"'), pa.scalar(""))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        quoted = [None if text is None else msgspec.json.encode(text).decode() for text in column.to_pylist()]
-        return pc.fill_null(pa.chunked_array([pa.array(quoted, pa.string())]), "null")
-    return pc.fill_null(column.cast(pa.string()), "null")
-
-
-def _texts(column: pa.ChunkedArray) -> Sequence[str]:
-    texts: list[str] = column.cast(pa.string()).to_pylist()
-    return texts

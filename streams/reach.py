@@ -8,6 +8,7 @@ Redis away: everybody stands at what was heard last.
 """
 
 import threading
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -111,6 +112,10 @@ class ReachBoard:
             self._wake.set()
         self._listening = wanted
 
+    def look(self) -> None:
+        """Hear soon how far others are."""
+        self._wake.set()
+
     def close(self) -> None:
         self._closed = True
         self._wake.set()
@@ -119,20 +124,23 @@ class ReachBoard:
 
     def _work(self) -> None:
         sent: dict[str, bytes] = {}
+        sent_s = 0.0
         while not self._closed:
-            told = self._wake.wait(_EXCHANGE_S if self._listening else _REPEAT_S)
+            self._wake.wait(_EXCHANGE_S if self._listening else _REPEAT_S)
             self._wake.clear()
-            own = self._own
+            own, now_s = self._own, time.monotonic()
+            is_due = bool(own) and (own != sent or now_s - sent_s >= _REPEAT_S)
             try:
                 pipeline: Any = self._redis.pipeline(transaction=False)
-                if own and (own != sent or not told):
+                if is_due:
                     pipeline.hset(self._key, mapping=own)
                 if self._listening:
                     pipeline.hgetall(self._key)
                 answers = pipeline.execute() if len(pipeline) else []
             except redis.RedisError:
                 continue  # everybody stands at what was heard last
-            sent = own
+            if is_due:
+                sent, sent_s = own, now_s
             if answers and isinstance(answers[-1], dict):
                 self.said = newer(self.said, _decoded(answers[-1]))
 

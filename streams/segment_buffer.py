@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_store.log_schema import check_newest
-from feature_store.offline_log import drop_from, write_segment
 from feature_store.offline_tables import ARRIVAL, LATE, OFFSET, PARTITION
 from streams.segment_owner import OwnedFolder
+from streams.tenures import Tenures
 
 __all__ = ["SegmentBuffer", "SourceRows"]
 
@@ -85,17 +85,16 @@ class SegmentBuffer:
         self._owned: dict[int, OwnedFolder] = {}
         self.rows = 0
 
-    def restart(self, starts: Mapping[int, int], epochs: Mapping[int, int] | None = None) -> None:
-        """Own these partitions from these offsets on: forget and remove what lies at or beyond them.
+    def restart(self, starts: Mapping[int, int], tenures: Mapping[int, Tenures] | None = None) -> None:
+        """Own these partitions from these offsets on: forget and remove what lies at or beyond them, or was late.
 
         Raises:
             ConfigError: the log's newest files hold columns that cannot be read beside those to be written.
         """
         self.forget(starts)
         for partition, offset in starts.items():
-            drop_from(self._partition(partition), offset)
-            epoch = (epochs or {}).get(partition, 0)
-            self._owned[partition] = OwnedFolder(self._partition(partition), offset, epoch)
+            self._owned[partition] = OwnedFolder(self._partition(partition), offset, (tenures or {}).get(partition))
+            self._owned[partition].take_over()
         check_newest(self._folder, self._schema)
 
     def forget(self, partitions: Collection[int]) -> None:
@@ -122,10 +121,7 @@ class SegmentBuffer:
         for partition, (first, end) in ranges.items():
             mine = [rows for part in parts if len(rows := part.of_partition(partition))]
             if mine:
-                owned = self._owned[partition]
-                table = self._table(SourceRows.joined(mine))
-                write_segment(table, self._partition(partition), first, end - 1, owned.metadata)
-                owned.wrote(first, end - 1)
+                self._owned[partition].write(self._table(SourceRows.joined(mine)), first, end - 1)
 
     def _partition(self, number: int) -> Path:
         return self._folder / f"partition={number}"

@@ -1,15 +1,17 @@
 """The snapshots of one task: whole states, and chains of changes that hang on them.
 
-    gen 1   <offset>.snapshot ◄─ <offset>.delta ◄─ <offset>.delta
-    gen 2                                                    <offset>.snapshot ◄─ <offset>.delta
+    gen 1   <offset>-<epoch>.snapshot ◄─ <offset>-<epoch>.delta
+    gen 2                                                 <offset>-<epoch>.snapshot ◄─ <offset>-<epoch>.delta
 
 Each change names the bytes it follows by their digest. A new whole state is put together from files, in the thread that
 saves, when the changes outgrow the last one. The generation before stays until the next, so that whatever single file
 is damaged costs a longer replay and nothing else. Changes call keys by the slots of one life of a process; so the first
 save of a life writes a whole state.
+
+Names carry the epoch of their owner (streams.claims; none: nobody owned the partition). What a former owner finishes
+after the next one has begun is not believed (streams.tenures), by whoever reads, and goes with the next whole state.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -19,13 +21,14 @@ from numpy.typing import NDArray
 from feature_store.state_merge import merge
 from headrace.errors import IntegrityError
 from headrace.logging import get_logger
+from streams.owner_record import read_tenures, record_epoch, take_office
+from streams.snapshot_names import DELTA, WHOLE, SnapshotName, snapshots_among
 from streams.snapshot_piece import Piece, Snapshot, decode, encode
 from streams.snapshot_store import SnapshotStore
+from streams.tenures import Tenures
 
 __all__ = ["SnapshotChain", "offsets_kept", "read_newest", "read_pieces", "remove_all", "write_only"]
 
-_WHOLE, _DELTA = "snapshot", "delta"
-_NAME = re.compile(rf"(\d{{20}})\.({_WHOLE}|{_DELTA})")
 _OUTGROWN = 0.5
 """Size of the changes beside the whole state they follow: bounds what a restart reads and, over time, a save writes."""
 _MOST_CHANGES = 100
@@ -99,13 +102,17 @@ class SnapshotChain:
     """Writes and reads the snapshots of one task.
 
     Args:
-        store: where they lie; nobody else writes there.
+        store: where they lie; nobody else writes there but former owners that do not know it yet.
         definition: version of the view.
+        epoch: of the ownership; 0: nobody ever takes over.
     """
 
-    def __init__(self, store: SnapshotStore, definition: str) -> None:
+    def __init__(self, store: SnapshotStore, definition: str, epoch: int = 0) -> None:
         self._store = store
         self._definition = definition
+        self._epoch = epoch
+        self.tenures = Tenures()
+        """Who owned it, this owner last; known once it is restored."""
         self._generations: list[_Generation] = []
         self._restored: list[str] = []
         """Chain this life began with, until its own first snapshot is written."""
@@ -115,17 +122,30 @@ class SnapshotChain:
         """The files of the chain are not what was written; the next snapshot must bring the whole state."""
 
     def restore(self) -> Snapshot | None:
-        """The newest state that is whole, as :meth:`ViewState.restore` takes it."""
-        self._store.tidy()
-        found = _newest(self._store, self._definition)
+        """The newest state that is whole, as :meth:`ViewState.restore` takes it; it is this owner's from then on.
+
+        Raises:
+            FencedError: there is a newer owner.
+        """
+        if self._epoch:
+            found, self.tenures = take_office(self._store, self._epoch, self._find)
+        else:
+            found, _ = self._find(read_tenures(self._store))
+        self._store.tidy(self._may_remove)
         if found is None:
             return None
         snapshot, chain = found
-        older = [name for name in sorted(self._names()) if name < chain[0]]
+        names = list(snapshots_among(self._store.names()))
+        older = names[: names.index(chain[0])] if chain[0] in names else []
         self._generations = [_Generation(older)] if older else []
         self._generations.append(_Generation(chain))
         self._restored = chain
         return _numbered_anew(snapshot)
+
+    def _find(self, tenures: Tenures) -> tuple["tuple[Snapshot, list[str]] | None", int]:
+        """The newest state, and the offset behind it."""
+        found = _newest(self._store, self._definition, tenures)
+        return found, 0 if found is None else found[0].offset + 1
 
     def write(self, taken: Snapshot, *, whole: bool = False) -> None:
         """Make what was taken durable; in the order it was taken.
@@ -155,7 +175,7 @@ class SnapshotChain:
             or current.changed_bytes > _OUTGROWN * current.whole_bytes
             or len(current.names) > _MOST_CHANGES
             # Two snapshots at one offset: the second must not take the name of what it follows.
-            or self._newest in (_name(taken.offset, _DELTA), _name(taken.offset, _WHOLE))
+            or self._newest in (self._name(taken.offset, DELTA), self._name(taken.offset, WHOLE))
         )
 
     def _put_together(self, taken: Snapshot) -> None:
@@ -175,7 +195,7 @@ class SnapshotChain:
         self._write_whole(replace(taken, state=state))
 
     def _write_whole(self, snapshot: Snapshot) -> None:
-        name = _name(snapshot.offset, _WHOLE)
+        name = self._name(snapshot.offset, WHOLE)
         parts, digest = encode(snapshot)
         self._store.write(name, parts)
         self._newest, self._digest, self._restored = name, digest, []
@@ -184,32 +204,37 @@ class SnapshotChain:
         self._generations.append(_Generation([name], whole_bytes=_size(parts)))
         del self._generations[:-_KEPT]
         kept = {name for generation in self._generations for name in generation.names}
-        for name in self._names():
-            if name not in kept:
+        for name in snapshots_among(self._store.names()):
+            if name not in kept and self._may_remove(name):
                 self._store.remove(name)
 
     def _write_changes(self, taken: Snapshot) -> None:
-        name = _name(taken.offset, _DELTA)
+        name = self._name(taken.offset, DELTA)
         parts, digest = encode(taken, parent=self._newest, parent_digest=self._digest)
         self._store.write(name, parts)
         self._newest, self._digest = name, digest
         self._generations[-1].names.append(name)
         self._generations[-1].changed_bytes += _size(parts)
 
-    def _names(self) -> list[str]:
-        return [name for name in self._store.names() if _NAME.fullmatch(name)]
+    def _name(self, offset: int, kind: str) -> str:
+        return str(SnapshotName(offset, self._epoch, kind))
+
+    def _may_remove(self, name: str) -> bool:
+        """Whether nobody newer can have written it: this owner may have been fenced and not know it."""
+        parts = SnapshotName.read(name)
+        return not self._epoch or (record_epoch(name) if parts is None else parts.epoch) <= self._epoch
 
 
 def read_newest(store: SnapshotStore, definition: str) -> Snapshot | None:
     """The newest state of this definition that is whole; damaged files are passed over with a warning."""
-    found = _newest(store, definition)
+    found = _newest(store, definition, read_tenures(store))
     return None if found is None else _numbered_anew(found[0])
 
 
 def read_pieces(store: SnapshotStore) -> dict[str, Snapshot | None]:
     """Every file by its name, whole states and changes as they are; None for one that is damaged."""
     found: dict[str, Snapshot | None] = {}
-    for name in filter(_NAME.fullmatch, store.names()):
+    for name in snapshots_among(store.names()):
         try:
             found[name] = decode(store.read(name), store.place(name)).snapshot
         except IntegrityError:
@@ -219,16 +244,17 @@ def read_pieces(store: SnapshotStore) -> dict[str, Snapshot | None]:
 
 def remove_all(store: SnapshotStore) -> None:
     """Remove every file, also what is left of writes that did not end; for a task that does not run."""
-    for name in filter(_NAME.fullmatch, store.names()):
+    for name in snapshots_among(store.names()):
         store.remove(name)
     store.tidy()
 
 
 def write_only(store: SnapshotStore, snapshot: Snapshot) -> None:
     """Write a whole state and remove everything else; for a task that does not run."""
-    name = _name(snapshot.offset, _WHOLE)
+    # As of its last owner, so that it is believed from the first moment on.
+    name = str(SnapshotName(snapshot.offset, read_tenures(store).epoch, WHOLE))
     store.write(name, encode(snapshot)[0])
-    for other in filter(_NAME.fullmatch, store.names()):
+    for other in snapshots_among(store.names()):
         if other != name:
             store.remove(other)
     store.tidy()
@@ -236,16 +262,17 @@ def write_only(store: SnapshotStore, snapshot: Snapshot) -> None:
 
 def offsets_kept(store: SnapshotStore) -> list[int]:
     """Offsets of the snapshots in a store, oldest first; a restart goes back to one of them."""
-    return sorted({int(match[1]) for name in store.names() if (match := _NAME.fullmatch(name))})
+    return sorted({parts.offset for parts in snapshots_among(store.names()).values()})
 
 
-def _newest(store: SnapshotStore, definition: str) -> tuple[Snapshot, list[str]] | None:
+def _newest(store: SnapshotStore, definition: str, tenures: Tenures) -> tuple[Snapshot, list[str]] | None:
     """The newest state that is whole, its slots as in the files, and the names of the chain it is made of."""
     pieces = _Pieces(store, definition)
-    # Of one offset the whole state before the changes: their names sort so.
-    for name in sorted(filter(_NAME.fullmatch, store.names()), reverse=True):
-        chain = pieces.chain(name)
-        if chain:
+    for name, parts in reversed(snapshots_among(store.names()).items()):
+        if not tenures.believes(parts.epoch, parts.offset):
+            why = f"owner {parts.epoch} had lost its place by then"
+            _LOG.warning("snapshot not used", path=store.place(name), why=why)
+        elif chain := pieces.chain(name):
             return pieces.merged(chain), chain
     return None
 
@@ -253,10 +280,6 @@ def _newest(store: SnapshotStore, definition: str) -> tuple[Snapshot, list[str]]
 def _numbered_anew(snapshot: Snapshot) -> Snapshot:
     """The state with its slots counted from 0, as a process that restores it counts them."""
     return replace(snapshot, state={name: array for name, array in snapshot.state.items() if name != "slots"})
-
-
-def _name(offset: int, kind: str) -> str:
-    return f"{offset:020d}.{kind}"
 
 
 def _size(parts: list[memoryview]) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -35,8 +35,8 @@ class SnapshotStore(Protocol):
     def remove(self, name: str) -> None:
         """Remove, if it is there."""
 
-    def tidy(self) -> None:
-        """Remove what is left of writes that did not end."""
+    def tidy(self, may_remove: Callable[[str], bool] = lambda _: True) -> None:
+        """Remove what is left of writes that did not end, of names for which it may be."""
 
     def place(self, name: str) -> str:
         """A name as a person finds it."""
@@ -96,10 +96,11 @@ class FolderStore:
         """Remove a file, if it is there."""
         (self._folder / name).unlink(missing_ok=True)
 
-    def tidy(self) -> None:
+    def tidy(self, may_remove: Callable[[str], bool] = lambda _: True) -> None:
         """Remove files that were never renamed."""
         for path in self._folder.glob(f".*{_UNFINISHED}"):
-            path.unlink(missing_ok=True)
+            if may_remove(path.name.removesuffix(_UNFINISHED).rpartition(".")[0].removeprefix(".")):
+                path.unlink(missing_ok=True)
 
     def place(self, name: str) -> str:
         """The path of a file."""

@@ -12,6 +12,7 @@ from headrace.kafka_clients import ANSWER_S, patiently, watermarks
 from streams.claims import Claim, next_epoch, store
 from streams.lateness import NO_TIME_US
 from streams.message_runs import Place
+from streams.tenures import Tenures
 
 __all__ = ["SourceCommit", "claim_sources", "copy_of", "read_commits", "write_commits"]
 
@@ -33,6 +34,8 @@ class SourceCommit:
     """Of the owner that wrote it, see streams.claims."""
     released_us: int = 0
     """Wall clock at which its owner gave it up; 0 while it is owned, or was never given up."""
+    tenures: Tenures = field(default_factory=Tenures)
+    """Who owned the partition, by which the segments of each are told apart."""
 
 
 class _Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,6 +44,7 @@ class _Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     dead: dict[str, int] = {}  # msgspec copies defaults
     epoch: int = 0
     released_us: int = 0
+    owners: tuple[tuple[int, int], ...] = ()
 
 
 def copy_of(commit: SourceCommit) -> SourceCommit:
@@ -83,6 +87,7 @@ def read_commits(consumer: Any, places: Collection[Place], bootstrap: str) -> di
             dead=dict(known.dead),
             epoch=known.epoch,
             released_us=known.released_us,
+            tenures=Tenures.of(known.owners),
         )
     return commits
 
@@ -101,7 +106,9 @@ def claim_sources(
     claimed = {}
     for place, commit in found.items():
         epoch, released_us = next_epoch(commit.epoch, now_us()), commit.released_us
-        claimed[place] = replace(commit, epoch=epoch, released_us=0), Claim(epoch=epoch, released_us=released_us)
+        tenures = commit.tenures.followed_by(epoch, commit.offset)
+        owned = replace(commit, epoch=epoch, released_us=0, tenures=tenures)
+        claimed[place] = owned, Claim(epoch=epoch, released_us=released_us)
     write_commits(consumer, {place: commit for place, (commit, _) in claimed.items()}.items(), bootstrap)
     return claimed
 
@@ -123,5 +130,6 @@ def _stored(topic: str, commit: SourceCommit) -> TopicPartition:
         dead=commit.dead,
         epoch=commit.epoch,
         released_us=commit.released_us,
+        owners=commit.tenures.every,
     )
     return TopicPartition(topic, commit.partition, commit.offset, metadata=msgspec.json.encode(known).decode())

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from confluent_kafka import KafkaException, TopicPartition
+
 from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
 from headrace.errors import HeadraceError, UnavailableError
@@ -26,6 +28,7 @@ from streams.source_commit import SourceCommit
 from streams.source_owner import SourceOwner
 from streams.source_task import SourceTask
 from streams.source_tasks import SourceTasks
+from streams.stream_metrics import StreamMetrics
 
 __all__ = ["SourceGroup"]
 
@@ -37,7 +40,8 @@ answers within it: two seconds were too few with a load of 15 on two cores."""
 _ROOM_US = 600_000_000
 """Least disorder between partitions that views forgive, see streams.view_group.roomy."""
 _SAY_EVERY_S = 0.1
-"""Others wait for what is said; each time waits for the acknowledgement of what was sent."""
+"""Others wait for what is said; each time waits for the acknowledgement of what was sent. With nothing else
+to do it is said at once: history is read a slack at a time, and each takes as long as it takes to be told of."""
 _COMMIT_S = 30.0
 """Longest wait for the last commits of a worker that leaves."""
 _LOG = get_logger(__name__)
@@ -69,12 +73,20 @@ class SourceGroup:
         name: of this worker among those of the project.
         now_us: wall clock.
         stop: set when nobody wants to wait for a server any longer.
+        metrics: counts what is taken over and given up.
     """
 
     def __init__(
-        self, settings: Settings, project: Project, *, name: str, now_us: Callable[[], int], stop: threading.Event
+        self,
+        settings: Settings,
+        project: Project,
+        *,
+        name: str,
+        now_us: Callable[[], int],
+        stop: threading.Event,
+        metrics: StreamMetrics,
     ) -> None:
-        self._settings = settings
+        self._settings, self._metrics = settings, metrics
         self._now_us = now_us
         bootstrap, group = settings.kafka.bootstrap, f"headrace.{project.name}.sources"
         self._sender = Sender(settings, linger_ms=1)
@@ -104,9 +116,10 @@ class SourceGroup:
         self._schedule = _Schedule(every_s=settings.stream.snapshot_every_s, flushed_s=now_s)
         self._unreported = False
         self._said_s = self._passed_s = 0.0
+        self._unsaid = False
         self._board = ReachBoard(settings.redis.url, project.name)
         self._membership = Membership(settings, group, list(self._by_topic), name=name)
-        self._owner = SourceOwner(self._membership, bootstrap, now_us)
+        self._owner = SourceOwner(self._membership, bootstrap, now_us, partial(metrics.taken, "sources"))
 
     @property
     def has_backlog(self) -> bool:
@@ -136,6 +149,7 @@ class SourceGroup:
         now_s = time.monotonic()
         seen = {(batch.topic, int(number)) for batch in batches for number in set(batch.partitions.tolist())}
         self._set_idle(self._idle.saw(seen, now_s=now_s), idle=False)
+        self._unsaid = self._unsaid or bool(batches)
         for batch in batches:
             self._by_topic[batch.topic].process(batch)
         self._rest(now_s)
@@ -146,8 +160,10 @@ class SourceGroup:
         max_rows = self._settings.stream.flush_rows
         if self._schedule.is_due(self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s):
             self._flush()
-        elif self._foreign and now_s - self._said_s >= _SAY_EVERY_S:
+        elif self._foreign and ((self._unsaid and not batches) or now_s - self._said_s >= _SAY_EVERY_S):
             self._say()
+        elif self._foreign and self._fetcher.is_held_back:
+            self._board.look()
         return sum(map(len, batches))
 
     def flush(self) -> None:
@@ -187,6 +203,20 @@ class SourceGroup:
             for commit in task.durable
         ]
 
+    def lags(self) -> dict[Place, int]:
+        """Messages of each partition that lie at the broker and are not durable here, where that has been heard."""
+        found = {}
+        for task in self._tasks:
+            for commit in task.durable:
+                asked = TopicPartition(task.topic, commit.partition)
+                try:
+                    _, end = self._consumer.get_watermark_offsets(asked, cached=True) or (0, -1)
+                except KafkaException:
+                    continue  # nothing was heard of it yet
+                if end >= 0:
+                    found[task.topic, commit.partition] = max(end - commit.offset, 0)
+        return found
+
     def hand_over(self) -> None:
         """Flush, and say that everything may be taken over; nothing is processed from now on."""
         everything = Change(kind=ChangeKind.RELEASED, places=frozenset(self._places), term=0)
@@ -204,8 +234,10 @@ class SourceGroup:
         """Take over and give up partitions as the group says, and hear what was committed."""
         for change in self._owner.changes():
             if change.kind is ChangeKind.RELEASED:
+                self._metrics.released("sources", len(change.places))
                 self._release(change)
             else:
+                self._metrics.lost("sources", len(change.places))
                 self._drop(change.places)
         if opened := self._owner.claimed():
             self._open(opened)
@@ -245,6 +277,7 @@ class SourceGroup:
 
     def _own(self, places: Iterable[Place]) -> None:
         self._places = sorted(places)
+        self._metrics.owns("sources", len(self._places))
         self._foreign = self._every - set(self._places)
         self._board.listen(wanted=bool(self._foreign))
         self._fetcher.stand_by(self._foreign, self._board.said)
@@ -256,7 +289,7 @@ class SourceGroup:
     def _say(self) -> None:
         """Tell the other workers how far this one is."""
         self._sender.flush()
-        self._said_s = time.monotonic()
+        self._said_s, self._unsaid = time.monotonic(), False
         self._board.say(self._fetcher.reaches(self._owner.epochs))
 
     def _flush(self) -> None:
@@ -282,6 +315,7 @@ class SourceGroup:
         """Give up what somebody else has claimed; whether there was any."""
         fenced = self._owner.fenced()
         if fenced:
+            self._metrics.lost("sources", len(fenced))
             names = sorted(f"{topic}:{number}" for topic, number in fenced)
             _LOG.warning("fenced", partitions=names, why="they have a newer owner; what was not committed is dropped")
             self._drop(fenced)

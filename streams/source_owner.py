@@ -29,9 +29,17 @@ class SourceOwner:
         membership: of the group of the source topics.
         bootstrap: the broker's address, for errors.
         now_us: wall clock.
+        taken: told of each partition that was taken over how long it had been given up; None when it was not.
     """
 
-    def __init__(self, membership: Membership, bootstrap: str, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        bootstrap: str,
+        now_us: Callable[[], int],
+        taken: Callable[[float | None], None] = lambda _: None,
+    ) -> None:
+        self._taken = taken
         self._membership = membership
         self._bootstrap = bootstrap
         self._now_us = now_us
@@ -82,13 +90,15 @@ class SourceOwner:
                 self._unclaimed.discard(place)
                 self.epochs[place] = held.epoch
                 opened[place] = commit
+                paused_s = (now_us - held.released_us) / 1e6 if held.released_us else None
+                self._taken(paused_s)
                 _LOG.info(
                     "partition taken over",
                     topic=place[0],
                     partition=place[1],
                     offset=commit.offset,
                     epoch=held.epoch,
-                    paused_s=round((now_us - held.released_us) / 1e6, 3) if held.released_us else None,
+                    paused_s=None if paused_s is None else round(paused_s, 3),
                 )
         return opened
 

@@ -96,7 +96,7 @@ class SourceTask:
             ConfigError: their logs hold columns that cannot be read beside those to be written.
         """
         begun = {start.partition: start.offset for start in starts}
-        self._buffer.restart(begun, {start.partition: start.epoch for start in starts})
+        self._buffer.restart(begun, {start.partition: start.tenures for start in starts})
         self._begun |= begun
         for start in starts:
             number = start.partition

@@ -13,7 +13,6 @@ from headrace.kafka_sender import Sender
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 from streams.dead_letters import DeadLetters
-from streams.decode import label_decoder
 from streams.erased_rows import ErasedMessages
 from streams.formats.decoders import stream_decoder
 from streams.routes import event_routes, label_routes
@@ -56,7 +55,8 @@ class SourceTasks:
     def _label_task(self, labels: LabelStream) -> SourceTask:
         count = partition_counts(self._settings, [labels.name])[labels.name]
         routes = label_routes(self._project, labels, count)
-        return self._task(labels, count, label_decoder(labels), label_schema(labels), routes)
+        decoder = stream_decoder(labels, self._registry)
+        return self._task(labels, count, decoder, label_schema(labels), routes)
 
     def _registry(self) -> SchemaRegistry:
         return PatientRegistry(open_registry(self._settings), self._stop)

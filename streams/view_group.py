@@ -30,6 +30,7 @@ from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
 from streams.open_views import OpenViews
 from streams.snapshot_places import snapshot_store
+from streams.stream_metrics import CountedStore, StreamMetrics
 from streams.view_owner import OpenedViews, ViewOwner
 from streams.view_task import OnlineRows, ViewTask
 from streams.warm_up import warm_up
@@ -58,6 +59,7 @@ class ViewGroup:
         name: of this worker among those of the project.
         online: where rows go.
         now_us: wall clock.
+        metrics: counts what is taken over, given up and saved.
         log: whether to keep the offline feature log.
     """
 
@@ -69,9 +71,10 @@ class ViewGroup:
         name: str,
         online: OnlineRows,
         now_us: Callable[[], int],
+        metrics: StreamMetrics,
         log: bool = True,
     ) -> None:
-        self._settings, self._project = settings, project
+        self._settings, self._project, self._metrics = settings, project, metrics
         self._bootstrap = settings.kafka.bootstrap
         self._log = log
         self._online = online
@@ -96,7 +99,7 @@ class ViewGroup:
         self._saver = LastSaves()
         self._late_views = LateViews(self._open_view)
         self._membership = Membership(settings, group, list(self._plans), name=name)
-        self._owner = ViewOwner(self._membership, self._bootstrap, now_us, self._open)
+        self._owner = ViewOwner(self._membership, self._bootstrap, now_us, self._open, partial(metrics.taken, "views"))
 
     def wait_assigned(self, deadline_s: float) -> None:
         """Take over what the group gives first.
@@ -182,9 +185,12 @@ class ViewGroup:
         self._saver.check()
         for change in self._owner.changes():
             if change.kind is ChangeKind.RELEASED:
+                self._metrics.released("views", len(change.places))
                 self._release(change)
             else:
+                self._metrics.lost("views", len(change.places))
                 self._drop(change.places)
+        self._metrics.owns("views", len(self._tasks))
         if opened := self._owner.opened():
             self._new |= {place for place, views in opened.items() if all(task.offset < 0 for task in views.tasks)}
             self._tasks |= {place: views.tasks for place, views in opened.items()}
@@ -250,7 +256,9 @@ class ViewGroup:
         task = ViewTask(
             plan,
             partition,
-            snapshots=snapshot_store(settings, project, name, plan.version, partition),
+            snapshots=CountedStore(
+                snapshot_store(settings, project, name, plan.version, partition), partial(self._metrics.saved, name)
+            ),
             log_dir=log_folder(settings.offline_dir, project, "features", name, partition),
             online=self._online,
             now_us=self._now_us,

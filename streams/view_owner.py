@@ -10,6 +10,7 @@ from headrace.logging import get_logger
 from streams.claims import Claim, NotMemberError, claim_views, read_epochs, release_views
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
+from streams.tenures import FencedError
 from streams.view_task import ViewTask
 
 __all__ = ["OpenedViews", "ViewOwner"]
@@ -39,9 +40,18 @@ class ViewOwner:
         bootstrap: the broker's address, for errors.
         now_us: wall clock.
         open_views: restores a partition; called in another thread, so that the other partitions flow meanwhile.
+        taken: told of each partition that was taken over how long it had been given up; None when it was not.
     """
 
-    def __init__(self, membership: Membership, bootstrap: str, now_us: Callable[[], int], open_views: Open) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        bootstrap: str,
+        now_us: Callable[[], int],
+        open_views: Open,
+        taken: Callable[[float | None], None] = lambda _: None,
+    ) -> None:
+        self._taken = taken
         self._membership = membership
         self._bootstrap = bootstrap
         self._now_us = now_us
@@ -86,7 +96,7 @@ class ViewOwner:
             del self._opening[place]
             try:
                 views = found[place] = future.result()
-            except (NotMemberError, UnavailableError) as error:
+            except (NotMemberError, FencedError, UnavailableError) as error:
                 _LOG.info("a partition is opened again", topic=place[0], partition=place[1], why=error.args[0])
                 again[place] = term
                 continue
@@ -146,12 +156,14 @@ class ViewOwner:
     def _open(self, place: Place, claims: "Future[dict[Place, Claim]]") -> OpenedViews:
         claim = claims.result()[place]
         views = self._open_views(place, claim.epoch)
+        paused_s = (self._now_us() - claim.released_us) / 1e6 if claim.released_us else None
+        self._taken(paused_s)
         _LOG.info(
             "partition taken over",
             topic=place[0],
             partition=place[1],
             offset=views.start,
             epoch=claim.epoch,
-            paused_s=round((self._now_us() - claim.released_us) / 1e6, 3) if claim.released_us else None,
+            paused_s=None if paused_s is None else round(paused_s, 3),
         )
         return views

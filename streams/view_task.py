@@ -91,14 +91,14 @@ class ViewTask:
     ) -> None:
         self.plan = plan
         self.partition = partition
-        self._snapshots = SnapshotChain(snapshots, plan.version)
+        self._snapshots = SnapshotChain(snapshots, plan.version, epoch)
         self._online = online
         self._now_us = now_us
         source = plan.view.source
         labels = source.labels.name if isinstance(source, LabelledStream) else None
         self._marks = SourceMarks(plan.view.events.name, labels)
         self._state = ViewState(plan)
-        self._buffer = FeatureBuffer(plan, log_dir, epoch)
+        self._buffer = FeatureBuffer(plan, log_dir)
         self._created_us = 0
         self._logged = -1
         self._saved = -1
@@ -128,6 +128,7 @@ class ViewTask:
 
         Raises:
             IntegrityError: snapshot and log do not belong together.
+            FencedError: the partition has a newer owner.
         """
         snapshot = self._snapshots.restore()
         if snapshot is not None:
@@ -136,7 +137,7 @@ class ViewTask:
             self._created_us = snapshot.facts["created_us"]
             self._offset = self._logged = self._saved = snapshot.offset
             self._reached_us = None if self._state.watermark_us == BEGINNING_US else self._state.watermark_us
-        self._buffer.restart(self._offset + 1)
+        self._buffer.restart(self._offset + 1, self._snapshots.tenures)
         return self._offset + 1
 
     def take(self, offset: int, batch: KeyedBatch) -> None:
@@ -225,6 +226,8 @@ class ViewTask:
             sources=self._marks.applied(),
             rows=self._state.events,
             at_us=self._now_us(),
+            duplicates=self._state.duplicates,
+            too_late=self._state.too_late,
         )
 
     def _apply_events(self) -> list[TooLate]:

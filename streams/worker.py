@@ -5,8 +5,10 @@ import threading
 import time
 from contextlib import ExitStack
 from types import FrameType
+from typing import Any
 
 from feature_store.redis_online import OnlineWriter
+from feature_store.registered_views import versions_of
 from headrace.clock import SystemClock
 from headrace.config import Settings
 from headrace.contracts.topics import CONTROL_TOPICS, Topic, dead_letters, keyed_topic
@@ -14,10 +16,12 @@ from headrace.errors import ConfigError
 from headrace.kafka_clients import ensure_topics
 from headrace.logging import get_logger
 from headrace.spec.project import Project
+from streams.metrics_server import MetricsServer
 from streams.online_guard import LOOK_EVERY_S, OnlineGuard
 from streams.online_thread import OnlineThread, StoppedWaitingError
 from streams.progress import Progress
 from streams.source_group import SourceGroup
+from streams.stream_metrics import StreamMetrics
 from streams.view_group import ViewGroup
 from streams.worker_lock import take_place
 from streams.worker_pool import run_pool
@@ -103,17 +107,22 @@ class StreamWorker:
             self._place = take_place(settings, project.name)
             closing.callback(self._place.give_up)
             clock, name = SystemClock(), self._place.name
+            self._metrics = StreamMetrics()
+            served = MetricsServer(settings.stream, self._place.number, self._metrics.registry)
+            closing.callback(served.close)
+            self._place.say(metrics=served.address, views=versions_of(project))
             self._progress = Progress(settings.redis.url, project.name)
             closing.callback(self._progress.close)
             self._online = OnlineWriter(settings.redis.url, project.name)
             closing.callback(self._online.close)
             self._guard = OnlineGuard(settings.redis.url, project.name)
             closing.callback(self._guard.close)
-            self._writing = OnlineThread(self._online, self._stop)
+            self._writing = OnlineThread(self._online, self._stop, self._metrics.rows)
             closing.callback(self._writing.close)
-            self._views = ViewGroup(settings, project, name=name, online=self._writing, now_us=clock.now_us, log=log)
+            given: Any = {"name": name, "now_us": clock.now_us, "metrics": self._metrics}
+            self._views = ViewGroup(settings, project, online=self._writing, log=log, **given)
             closing.callback(self._views.close)
-            self._sources = SourceGroup(settings, project, name=name, now_us=clock.now_us, stop=self._stop)
+            self._sources = SourceGroup(settings, project, stop=self._stop, **given)
             closing.callback(self._sources.close)
             # Once more: what waits to be written asks the group whether it may be, and comes before that is left.
             closing.callback(self._writing.close)
@@ -186,5 +195,7 @@ class StreamWorker:
         if everything:
             self._repeated_s = now_s
         views, sources = self._views.progress(everything=everything), self._sources.progress(everything=everything)
+        if everything:
+            self._metrics.tell(sources, views, self._sources.lags())
         if views or sources:
             self._writing.do(lambda: self._progress.write(views, sources))

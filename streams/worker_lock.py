@@ -3,6 +3,7 @@
 <state_dir>/<project>/stream.lock        held by every worker together, or by whoever must have none (flock)
 <state_dir>/<project>/workers/<n>.lock   held by one worker; empty while it runs or after it was killed,
                                          "saved" after it has stopped by itself
+<state_dir>/<project>/workers/<n>.json   its process and where its metrics are, while it runs
 <state_dir>/<project>/workers/home       a random text: workers of two homes never have one name
 
 A worker that starts takes the place of one that was killed, if there is one, and with it its name: Kafka gives it the
@@ -14,16 +15,27 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
+import psutil
+
 from headrace.config import Settings
-from headrace.errors import RejectedError
+from headrace.contracts.codec import decode, encode
+from headrace.errors import IntegrityError, RejectedError
 
-__all__ = ["WorkerPlace", "lock_path", "stopped_worker", "take_place"]
+__all__ = ["RESTART", "RunningWorker", "WorkerPlace", "lock_path", "running_workers", "stopped_worker", "take_place"]
 
+RESTART = "a worker learns definitions when it begins; stop and start `headrace run stream`"
 _SAVED = b"saved\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    pid: int
+    metrics: str
+    views: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +44,30 @@ class WorkerPlace:
 
     name: str
     """No other that lives has it."""
+    number: int
+    """Of the place; the first is 0."""
+    facts: Path
+    """Says who is there and where it can be asked."""
     handles: tuple[int, int]
 
     def mark_saved(self) -> None:
         """Everything the worker knows is durable, and it does nothing more."""
         _mark_saved(self.handles[1])
 
+    def say(self, *, metrics: str, views: dict[str, str]) -> None:
+        """Let :func:`running_workers` find this process.
+
+        Args:
+            metrics: address of its metrics.
+            views: versions of the definitions it has.
+        """
+        # The stream does not need it; what has no room for it will say so with its first file.
+        with contextlib.suppress(OSError):
+            self.facts.write_bytes(encode(_Facts(pid=os.getpid(), metrics=metrics, views=views)))
+
     def give_up(self) -> None:
         """Let others have it."""
+        self.facts.unlink(missing_ok=True)
         for handle in self.handles:
             os.close(handle)
 
@@ -70,8 +98,46 @@ def take_place(settings: Settings, project: str) -> WorkerPlace:
         own = _locked(folder / f"{number}.lock", fcntl.LOCK_EX)
         if own is not None:
             os.ftruncate(own, 0)
-            return WorkerPlace(name=f"headrace.{project}.{home}.{number}", handles=(handle, own))
+            return WorkerPlace(
+                name=f"headrace.{project}.{home}.{number}",
+                number=number,
+                facts=folder / f"{number}.json",
+                handles=(handle, own),
+            )
     raise AssertionError("there is always one number more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningWorker:
+    """A stream worker of this home that runs now."""
+
+    project: str
+    number: int
+    pid: int
+    metrics: str
+    """Address of its metrics; empty when it serves none."""
+    views: dict[str, str]
+    """Versions of the definitions it began with."""
+
+
+def running_workers(settings: Settings) -> list[RunningWorker]:
+    """Workers of every project of this home, in order."""
+    found = []
+    for path in settings.state_dir.glob("*/workers/*.json"):
+        with contextlib.suppress(FileNotFoundError, IntegrityError):
+            facts = decode(path.read_bytes(), _Facts)
+            # Of one that was killed the facts stay; its number may be another process' by now.
+            if psutil.pid_exists(facts.pid) and _is_held(path.with_suffix(".lock")):
+                found.append(
+                    RunningWorker(
+                        project=path.parts[-3],
+                        number=int(path.stem),
+                        pid=facts.pid,
+                        metrics=facts.metrics,
+                        views=facts.views,
+                    )
+                )
+    return sorted(found, key=lambda worker: (worker.project, worker.number))
 
 
 @contextlib.contextmanager
@@ -123,6 +189,13 @@ def _home(path: Path) -> str:
         return text
     finally:
         os.close(handle)
+
+
+def _is_held(path: Path) -> bool:
+    handle = _locked(path, fcntl.LOCK_EX)
+    if handle is not None:
+        os.close(handle)
+    return handle is None
 
 
 def _locked(path: Path, kind: int) -> int | None:

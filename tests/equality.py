@@ -115,6 +115,8 @@ def _view(rng: np.random.Generator) -> FeatureView:
         window = _WINDOWS[int(rng.integers(len(_WINDOWS)))]
         if isinstance(window, hr.Window) and window.kind == "lifetime" and AGGREGATIONS[name].kind in _UNBOUNDED:
             window = "300us"
+        if name.startswith("approx_"):
+            window = hr.lifetime()
         (feature,) = AGGREGATIONS[name].over(window, delay=delay)
         features[feature.name] = feature
     closed: Any = rng.choice(["left", "right", "both", "neither"])

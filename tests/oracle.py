@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from datasketches import frequent_items_error_type, frequent_strings_sketch, hll_sketch, tdigest_double, tgt_hll_type
+
+from feature_store.ids import event_id64
 from headrace.spec.aggregations import Feature
 from headrace.spec.conditions import AllOf, AnyOf, Compare, Condition, IsNull, Not
 from headrace.spec.features import FeatureView
@@ -93,6 +96,8 @@ def _cells(view: FeatureView, feature: Feature, window: list[OracleEvent], now: 
     given = [event for event in matching if event.values[column] is not None]
     numbers = [event.values[column] for event in given]
     n = len(numbers)
+    if feature.is_sketch:
+        return _estimate(feature, numbers, scale)
     if of.kind == "distinct":
         return [float(len(set(numbers)))]
     if of.kind == "last_k":
@@ -124,6 +129,31 @@ def _cells(view: FeatureView, feature: Feature, window: list[OracleEvent], now: 
         return [near]
     chosen = {"min": min(numbers), "max": max(numbers), "first": numbers[0], "last": numbers[-1]}[of.kind]
     return [float(chosen) / scale]
+
+
+def _estimate(feature: Feature, numbers: list[int | str], scale: float) -> list[float | None]:
+    """A sketch that is fed one value after the other, from the first on, and never put down."""
+    of = feature.aggregation
+    if of.kind == "approx_distinct":
+        registers = hll_sketch(12, tgt_hll_type.HLL_4)
+        for x in numbers:
+            registers.update(event_id64(x) if isinstance(x, str) else x)
+        return [float(round(registers.get_estimate()))]
+    if of.kind == "approx_top_k":
+        counters = frequent_strings_sketch(9)
+        for x in numbers:
+            counters.update(str(x))
+        found = counters.get_frequent_items(frequent_items_error_type.NO_FALSE_NEGATIVES)
+        ranked = sorted(((-estimate, int(x)) for x, estimate, *_ in found))
+        return _padded([x / scale for _, x in ranked], of.k)
+    if not numbers:
+        return [feature.empty]
+    digest = tdigest_double(200)
+    for place, x in enumerate(numbers, start=1):
+        digest.update(float(x))
+        if place % 64 == 0:
+            digest.compress()
+    return [digest.get_quantile(float(of.rank)) / scale]
 
 
 def _padded(items: list[float], k: int) -> list[float | None]:

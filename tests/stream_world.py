@@ -24,6 +24,7 @@ from headrace.spec.features import FeatureView
 from headrace.spec.project import Project, load_project
 
 __all__ = [
+    "REACH",
     "Message",
     "Traffic",
     "expected_values",
@@ -50,7 +51,7 @@ sales = EventStream(
     schema={{"card": String, "shop": Int64, "eur": Float64(resolution=0.01, nullable=True)}},
     lateness="1h", format={form},
 )
-frauds = LabelStream("{stream}-frauds", of=sales, value="fraud", delay="2h")
+frauds = LabelStream("{stream}-frauds", of=sales, value="fraud", delay="2h", format={form})
 card_use = FeatureView(
     "card_use", entity="card", source=sales, closed="right",
     features=[count().over("1h", "6h"), mean("eur").over("1h", "6h"), sum("eur").over("3h")],
@@ -61,11 +62,21 @@ shop_risk = FeatureView(
 )
 """
 
+REACH = """
+from headrace import approx_distinct, approx_quantile, lifetime
 
-def make_project(folder: Path, stream: str, *, form: str = "Json()") -> Project:
-    """The world's definitions as a project called like its folder."""
+card_reach = FeatureView(
+    "card_reach", entity="card", source=sales,
+    features=[approx_distinct("shop").over(lifetime()), approx_quantile("eur", 0.5).over(lifetime())],
+)
+"""
+"""A view with sketches, for a project that wants it."""
+
+
+def make_project(folder: Path, stream: str, *, form: str = "Json()", more: str = "") -> Project:
+    """The world's definitions, and ``more``, as a project called like its folder."""
     folder.mkdir(parents=True)
-    (folder / "shop.py").write_text(DEFINITIONS.format(stream=stream, form=form), encoding="utf-8")
+    (folder / "shop.py").write_text(DEFINITIONS.format(stream=stream, form=form) + more, encoding="utf-8")
     return load_project(folder)
 
 

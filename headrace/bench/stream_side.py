@@ -40,7 +40,8 @@ def _work(worker: StreamWorker, settings: Settings, project: Project, until_us: 
         if worker.step():
             continue
         try:
-            return wait_applied(settings, project, watermark_us=until_us, timeout_s=0)
+            wait_applied(settings, project, watermark_us=until_us, timeout_s=0)
+            return
         except UnavailableError:
             continue
 

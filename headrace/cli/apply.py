@@ -25,18 +25,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     project = load_project(args.project)
     from feature_store.feast_registry import FeastRegistry
+    from feature_store.registered_views import differing_views, versions_of, write_registered
+    from streams.worker_lock import RESTART, running_workers
 
-    registry = FeastRegistry(load_settings(), project)
+    settings = load_settings()
+    registry = FeastRegistry(settings, project)
     changes = registry.plan()
     if not args.json:
         _show(project.name, changes)
     applied = not args.dry_run
     if applied:
         registry.apply()
+        write_registered(settings, project)
+    outdated = {
+        worker.pid: differing
+        for worker in running_workers(settings)
+        if worker.project == project.name and (differing := differing_views(worker.views, versions_of(project)))
+    }
     if args.json:
-        print(json.dumps({"project": project.name, "applied": applied, "plan": [asdict(c) for c in changes]}, indent=2))
-    elif not applied:
+        content = {"project": project.name, "applied": applied, "plan": [asdict(c) for c in changes]}
+        print(json.dumps({**content, "restart": outdated}, indent=2))
+        return 0
+    if not applied:
         print("Nothing was registered (--dry-run).")
+    for pid, views in outdated.items():
+        print(f"The stream worker with pid {pid} began with other definitions of {', '.join(views)}: {RESTART}")
     return 0
 
 

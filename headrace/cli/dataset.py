@@ -5,7 +5,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from headrace.cli.feature_out_of_core import memory_bytes
+from headrace.cli.feature_out_of_core import add_ray, memory_bytes, where_answered
 from headrace.cli.teller import Teller
 from headrace.clock import SystemClock, format_us, parse_us
 from headrace.config import load_settings
@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="as_served: only what had arrived at each event; corrected: late events too (default: %(default)s)",
     )
     build.add_argument("--memory", metavar="SIZE", help="hold about so much of the log at once (500MB, 4GB)")
+    add_ray(build)
     show = actions.add_parser("show", help="print the manifest of a training set")
     verify = actions.add_parser("verify", help="check the rows of a training set against its digest")
     verify.add_argument("--project", help="also compute it again from the offline log with this project's definitions")
@@ -76,6 +77,7 @@ def _build(args: argparse.Namespace) -> "DatasetManifest":
             as_of_us=instant(args.as_of, "--as-of") if args.as_of else SystemClock().now_us(),
             mode=args.mode,
             memory_bytes=memory_bytes(args.memory) if args.memory else None,
+            run=where_answered(args, project),
             tell=lambda sentence: tell("dataset", sentence),
         )
 

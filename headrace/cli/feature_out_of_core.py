@@ -5,12 +5,16 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigError
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream
 
-__all__ = ["add_out_of_core", "compute_out_of_core", "memory_bytes"]
+if TYPE_CHECKING:
+    from feature_store.bucket_answers import Run
+
+__all__ = ["add_out_of_core", "add_ray", "compute_out_of_core", "memory_bytes", "where_answered"]
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZE = re.compile(r"(\d+)\s*(KB|MB|GB)", re.IGNORECASE)
@@ -20,9 +24,31 @@ def add_out_of_core(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--memory", metavar="SIZE", help="hold about so much at once (500MB, 4GB) and spill the rest")
     parser.add_argument("--spill", type=Path, metavar="FOLDER", help="with --memory: where (default: the system's own)")
+    add_ray(parser)
+
+
+def add_ray(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--ray``."""
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="with --memory: answer on this Ray cluster; local starts one here"
     )
+
+
+def where_answered(args: argparse.Namespace, project: Project) -> "Run":
+    """Where buckets of entities are answered.
+
+    Raises:
+        ConfigError: without ``--memory`` there are no buckets, or ray is not installed.
+    """
+    from feature_store.bucket_answers import run_here
+
+    if not args.ray:
+        return run_here
+    if not args.memory:
+        raise ConfigError("--ray needs --memory", hint="say how much this machine may hold at once, such as 2GB")
+    from feature_store.ray_buckets import run_on
+
+    return run_on(args.ray, project.path)
 
 
 def compute_out_of_core(
@@ -33,16 +59,11 @@ def compute_out_of_core(
     Raises:
         ConfigError: a size, a file or a folder is wrong, or ray is not installed.
     """
-    from feature_store.bucket_answers import Run, run_here
     from feature_store.file_spill import compute_file_spilled
 
-    run: Run = run_here
-    if args.ray:
-        from feature_store.ray_buckets import run_on
-
-        run = run_on(args.ray, project.path)
     if args.spill is not None and not args.spill.is_dir():
         raise ConfigError(f"{args.spill} is no folder", hint="make it, or leave out --spill")
+    run = where_answered(args, project)
     started = time.perf_counter()
     rows, columns = compute_file_spilled(
         project,

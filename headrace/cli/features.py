@@ -108,7 +108,7 @@ def _compute(project: Project, args: argparse.Namespace) -> int:
     def tell_view(view: str, rows: int, seconds: float) -> None:
         _tell(f"{view}: {rows:,} rows in {seconds:.2f} s, {rows / max(seconds, 1e-9):,.0f} per second")
 
-    compute = compute_out_of_core if args.memory else _compute_in_memory
+    compute = compute_out_of_core if args.memory or args.ray else _compute_in_memory
     rows, columns, computed_s = compute(project, stream, args, tell_view)
     outcome = {
         "rows": rows,

@@ -2,12 +2,16 @@
 
 import argparse
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from headrace.config import load_settings
+from headrace.config import Settings, load_settings
 from headrace.errors import ConfigError
 from headrace.logging import set_up_logging
 from headrace.spec.project import load_project
+
+if TYPE_CHECKING:
+    from headrace.contracts.messages import MessageReader, OpenReader
+    from headrace.spec.streams import EventStream, LabelStream
 
 ROLES = {
     "stream": ("streams.worker", "events to features: Kafka to Redis and Parquet"),
@@ -17,6 +21,8 @@ ROLES = {
     "worker": ("workflows.worker", "Temporal worker: controllers, retraining, rollouts, training"),
 }
 """Role -> (module with ``run(settings, project) -> int``, what it does)."""
+READING = frozenset(("score", "monitor"))
+"""Roles that read topics of events or labels without being the stream: ``run`` also takes what reads every format."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,4 +39,14 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"role {args.role!r} is unknown", hint=f"use one of {', '.join(ROLES)}")
     set_up_logging(args.log_level)
     module: Any = importlib.import_module(ROLES[args.role][0])
-    return int(module.run(load_settings(), load_project(args.project)))
+    settings, project = load_settings(), load_project(args.project)
+    return int(module.run(settings, project, *([_reader(settings)] if args.role in READING else [])))
+
+
+def _reader(settings: Settings) -> "OpenReader":
+    def open_reader(topic: "EventStream | LabelStream") -> "MessageReader":
+        from streams.message_reader import open_readers  # 60 MB that a monitor whose labels are JSON does not need
+
+        return open_readers(settings)(topic)
+
+    return open_reader

@@ -6,10 +6,10 @@ import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.cli.teller import Teller
-from headrace.config import load_settings
+from headrace.config import Settings, load_settings
 
 if TYPE_CHECKING:
     from headrace.local.stack import EmbeddedStack, StackStatus
@@ -72,11 +72,13 @@ def _stay(stack: "EmbeddedStack") -> None:
 
 def _status(stack: "EmbeddedStack", *, as_json: bool) -> int:
     status = stack.status()
+    workers = _stream_workers(load_settings(status.home))
     if as_json:
         content = {**asdict(status), "home": str(status.home), "is_up": status.is_up}
-        print(json.dumps(content, indent=2))
+        print(json.dumps({**content, "stream_workers": workers}, indent=2))
     else:
         _print_status(status)
+        _print_workers(workers)
     return 0 if status.is_up else 1
 
 
@@ -97,6 +99,30 @@ def _print_status(status: "StackStatus") -> None:
             facts.append(f"it {each.last_exit}")
         state = each.phase if each.answers or not each.pid else "no answer"
         print(f"{each.name:<9} {state:<11} {each.address or '-':<24} {', '.join(facts)}")
+
+
+def _stream_workers(settings: Settings) -> list[dict[str, Any]]:
+    """Those that run, with the views of which others are registered by now than they know."""
+    from feature_store.registered_views import differing_views, read_registered
+    from streams.worker_lock import running_workers
+
+    found = []
+    for worker in running_workers(settings):
+        wanted = read_registered(settings, worker.project)
+        restart = [] if wanted is None else differing_views(worker.views, wanted)
+        known = {"project": worker.project, "number": worker.number, "pid": worker.pid, "metrics": worker.metrics}
+        found.append({**known, "restart": restart})
+    return found
+
+
+def _print_workers(workers: list[dict[str, Any]]) -> None:
+    from streams.worker_lock import RESTART
+
+    for worker in workers:
+        metrics = worker["metrics"] or "no metrics"
+        print(f"{'stream':<9} {'running':<11} {metrics:<24} {worker['project']}, pid {worker['pid']}")
+        if worker["restart"]:
+            print(f"{'':<9} others are registered of {', '.join(worker['restart'])}: {RESTART}")
 
 
 def _duration(seconds: float) -> str:

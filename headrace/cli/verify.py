@@ -71,7 +71,9 @@ def _wait_for_stream(settings: Settings, project: Project, timeout_s: float) -> 
     from streams.progress import wait_applied
 
     topics = [stream.name for stream in project.streams] + [labels.name for labels in project.labels]
-    wait_applied(settings, project, offsets=end_offsets(settings, topics), durable=True, timeout_s=timeout_s)
+    waiting = wait_applied(settings, project, offsets=end_offsets(settings, topics), durable=True, timeout_s=timeout_s)
+    for view in waiting:
+        print(f"{view} waits for its history: headrace backfill {view}", file=sys.stderr)
 
 
 def _check_predictions(settings: Settings, project: Project, model: Model, sample: int | None) -> dict[str, Any]:

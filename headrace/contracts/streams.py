@@ -53,6 +53,10 @@ class ViewProgress:
     """Events applied since the state began."""
     at_us: int
     """Wall clock of this report."""
+    duplicates: int = 0
+    """Events that had been applied before, since the state began."""
+    too_late: int = 0
+    """Events older than the view remembers, since the state began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

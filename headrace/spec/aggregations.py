@@ -20,6 +20,9 @@ __all__ = [
     "Aggregations",
     "Feature",
     "Kind",
+    "approx_distinct",
+    "approx_quantile",
+    "approx_top_k",
     "count",
     "count_by",
     "decayed_mean",
@@ -42,15 +45,17 @@ __all__ = [
 
 Kind = Literal[
     "count", "sum", "mean", "share", "var", "std", "min", "max", "first", "last", "last_k", "distinct", "quantile",
-    "top_k", "decayed_sum", "decayed_mean", "since_last",
+    "top_k", "decayed_sum", "decayed_mean", "since_last", "approx_distinct", "approx_quantile", "approx_top_k",
 ]  # fmt: skip
-_ZERO_WHEN_EMPTY = frozenset({"count", "sum", "distinct", "decayed_sum"})
-_WHOLE = frozenset({"count", "distinct"})
-_LISTS = frozenset({"last_k", "top_k"})
+_ZERO_WHEN_EMPTY = frozenset({"count", "sum", "distinct", "decayed_sum", "approx_distinct"})
+_WHOLE = frozenset({"count", "distinct", "approx_distinct"})
+_LISTS = frozenset({"last_k", "top_k", "approx_top_k"})
 _CONTINUOUS = frozenset({"decayed_sum", "decayed_mean", "since_last"})
-_NEEDS_EVENTS = frozenset({"distinct", "quantile", "top_k"})
+_SKETCHES = {"approx_distinct": "distinct", "approx_quantile": "quantile", "approx_top_k": "top_k"}
+"""Estimates over a lifetime, and what gives the exact value of a window that ends."""
+_NEEDS_EVENTS = {exact: estimate for estimate, exact in _SKETCHES.items()}
 """Cannot be summed up without keeping every value, so they have no lifetime."""
-_OF_TEXTS = frozenset({"distinct"})
+_OF_TEXTS = frozenset({"distinct", "approx_distinct"})
 _MOST_ITEMS = 64
 
 
@@ -102,6 +107,12 @@ class Aggregation:
         )
 
     def _window(self, window: str | Window, hop: str | None) -> Window:
+        name = window.name if isinstance(window, Window) else window
+        if self.kind in _SKETCHES and name != "lifetime":
+            raise DefinitionError(
+                f"{self.kind}({self.column!r}) over {name!r} would estimate what can be known",
+                hint=f"take {_SKETCHES[self.kind]}, which is exact there, or lifetime()",
+            )
         if not isinstance(window, Window):
             try:
                 return sliding(window, hop=hop)
@@ -112,7 +123,7 @@ class Aggregation:
         if window.kind == "lifetime" and self.kind in _NEEDS_EVENTS:
             raise DefinitionError(
                 f"{self.kind}({self.column!r}) over a lifetime would keep every value for ever",
-                hint="take a bounded window such as '90d'",
+                hint=f"take a bounded window such as '90d', or {_NEEDS_EVENTS[self.kind]} for an estimate",
             )
         return window
 
@@ -150,10 +161,10 @@ class Feature:
     def name(self) -> str:
         """``count_7d``, ``mean_tx_amount_7d``, ``sum_amount_status_is_ok_30d_hop_1d``, ``p95_amount_session_30m``."""
         of, kind = self.aggregation, str(self.kind)
-        if kind in ("last_k", "top_k"):
+        if self.is_list:
             kind = f"{kind[:-2]}_{of.k}"
-        elif kind == "quantile":
-            kind = f"p{_percent(of.rank)}"
+        elif kind.endswith("quantile"):
+            kind = f"{kind[: -len('quantile')]}p{_percent(of.rank)}"
         decay = format_duration(of.half_life_us) if of.half_life_us else ""
         parts = [kind, of.column, of.where.slug if of.where is not None else "", decay, self.window.name]
         return "_".join(part for part in parts if part)
@@ -177,6 +188,11 @@ class Feature:
     def is_continuous(self) -> bool:
         """Whether the value changes as time passes, with no event coming or going."""
         return self.kind in _CONTINUOUS
+
+    @property
+    def is_sketch(self) -> bool:
+        """Whether the value is an estimate, from a summary of bounded size."""
+        return self.kind in _SKETCHES
 
     @property
     def takes_texts(self) -> bool:
@@ -264,18 +280,44 @@ def quantile(column: str, q: float | str, where: Condition | None = None) -> Agg
         q: in (0, 1]; read as the decimal it is written as.
         where: events it looks at.
     """
-    try:
-        rank = Fraction(str(q))
-    except ValueError:
-        rank = Fraction(-1)
-    if not 0 < rank <= 1:
-        raise DefinitionError(f"quantile({column!r}) of {q!r}", hint="give a share such as 0.95")
-    return Aggregation(kind="quantile", column=column, where=where, rank=rank)
+    return Aggregation(kind="quantile", column=column, where=where, rank=_rank(q, f"quantile({column!r})"))
 
 
 def top_k(column: str, k: int, where: Condition | None = None) -> Aggregation:
     """The ``k`` most frequent values, most frequent first; of equally frequent ones the one seen last goes first."""
     return Aggregation(kind="top_k", column=column, where=where, k=_items(k))
+
+
+def approx_distinct(column: str, where: Condition | None = None) -> Aggregation:
+    """Estimate of the number of different values over a lifetime: HyperLogLog with 4096 registers.
+
+    Its standard error is 1.3 % (sqrt(ln 2 / 4096) of the HIP estimator, Cohen 2014). Texts as in :func:`distinct`.
+    """
+    return Aggregation(kind="approx_distinct", column=column, where=where)
+
+
+def approx_quantile(column: str, q: float | str, where: Condition | None = None) -> Aggregation:
+    """Estimate of a quantile over a lifetime: t-digest with k = 200, best at both ends (Dunning and Ertl 2019).
+
+    It promises no bound. Of 100,000 values, the share at or below the answer was off by up to 0.03 at the median, 0.01
+    at 0.9 and 0.001 at 0.99.
+
+    Args:
+        column: the field.
+        q: as of :func:`quantile`.
+        where: events it looks at.
+    """
+    rank = _rank(q, f"approx_quantile({column!r})")
+    return Aggregation(kind="approx_quantile", column=column, where=where, rank=rank)
+
+
+def approx_top_k(column: str, k: int, where: Condition | None = None) -> Aggregation:
+    """The values that seem most frequent over a lifetime, most frequent first; of equal ones the least goes first.
+
+    Exact up to 384 different values. Beyond, no count is off by more than 0.7 % of all values (3.5 / 512, Anderson et
+    al. 2017), so a value more frequent than that is not overlooked.
+    """
+    return Aggregation(kind="approx_top_k", column=column, where=where, k=_items(k))
 
 
 def decayed_sum(column: str, half_life: str, where: Condition | None = None) -> Aggregation:
@@ -291,6 +333,16 @@ def decayed_mean(column: str, half_life: str, where: Condition | None = None) ->
 def since_last(where: Condition | None = None) -> Aggregation:
     """Seconds from the newest event to ``q - delay``."""
     return Aggregation(kind="since_last", where=where)
+
+
+def _rank(q: float | str, what: str) -> Fraction:
+    try:
+        rank = Fraction(str(q))
+    except ValueError:
+        rank = Fraction(-1)
+    if not 0 < rank <= 1:
+        raise DefinitionError(f"{what} of {q!r}", hint="give a share such as 0.95")
+    return rank
 
 
 def _ddof(ddof: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from headrace.errors import ConfigError, DefinitionError
 from headrace.spec.features import DerivedFeatures, FeatureView, RequestFeatures
 from headrace.spec.model import Model
-from headrace.spec.streams import EventStream, LabelStream
+from headrace.spec.streams import UNVERSIONED, EventStream, LabelStream
 
 __all__ = ["Project", "definitions_of", "fingerprint", "load_project"]
 
@@ -124,7 +124,8 @@ def definitions_of(model: Model) -> dict[str, str]:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return (type(value).__name__, [(f.name, _plain(getattr(value, f.name))) for f in fields(value)])
+        counted = (field for field in fields(value) if not field.metadata.get(UNVERSIONED))
+        return (type(value).__name__, [(field.name, _plain(getattr(value, field.name))) for field in counted])
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if hasattr(value, "items"):

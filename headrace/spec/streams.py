@@ -11,8 +11,10 @@ from headrace.spec.durations import parse_duration
 from headrace.spec.formats import ArrowBatches, Avro, Format, Json
 from headrace.spec.types import FieldType, Int64, String, as_field_type
 
-__all__ = ["EventStream", "LabelStream", "LabelledStream", "check_name"]
+__all__ = ["UNVERSIONED", "EventStream", "LabelStream", "LabelledStream", "check_name"]
 
+UNVERSIONED = "unversioned"
+"""Marks a field that is no part of a definition's version: it changes no value of any feature."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
@@ -28,6 +30,13 @@ def check_name(name: object, *, what: str) -> str:
             hint="use up to 64 of a-z, 0-9, '_' and '-', starting with a letter, without '__'",
         )
     return name
+
+
+def _format(given: object, *, what: str) -> Format:
+    made = given() if isinstance(given, type) else given
+    if not isinstance(made, Json | Avro | ArrowBatches):
+        raise DefinitionError(f"{what}: format is {given!r}", hint="use Json(), Avro() or ArrowBatches()")
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +90,7 @@ class EventStream:
                     f"stream {self.name!r}: field {role!r} is {fields[role]!r}",
                     hint="keys and ids are Int64 or String",
                 )
-        made = self.format() if isinstance(self.format, type) else self.format
-        if not isinstance(made, Json | Avro | ArrowBatches):
-            raise DefinitionError(
-                f"stream {self.name!r}: format is {self.format!r}", hint="use Json(), Avro() or ArrowBatches()"
-            )
-        object.__setattr__(self, "format", made)
+        object.__setattr__(self, "format", _format(self.format, what=f"stream {self.name!r}"))
         object.__setattr__(self, "schema", MappingProxyType(fields))
         object.__setattr__(self, "lateness_us", parse_duration(self.lateness, field=f"{self.name}.lateness"))
         object.__setattr__(self, "future_us", parse_duration(self.future, field=f"{self.name}.future"))
@@ -115,12 +119,15 @@ class LabelStream:
     """Field of the outcome: 0 or 1."""
     delay: str
     """Time from the event to the moment its label counts as known (label maturity)."""
+    format: Format = field(default_factory=Json, kw_only=True, metadata={UNVERSIONED: True})
+    """How its messages are written: Json(), Avro() or ArrowBatches()."""
     delay_us: int = field(init=False)
 
     def __post_init__(self) -> None:
         check_name(self.name, what="label stream")
         if not isinstance(self.of, EventStream):
             raise DefinitionError(f"label stream {self.name!r}: of is {self.of!r}", hint="give an EventStream")
+        object.__setattr__(self, "format", _format(self.format, what=f"label stream {self.name!r}"))
         if self.value in self.of.schema or self.value == self.of.time:
             raise DefinitionError(
                 f"label stream {self.name!r}: value {self.value!r} is already a field of {self.of.name!r}",

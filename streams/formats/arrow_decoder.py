@@ -38,16 +38,23 @@ class ArrowDecoder:
         time: name of the time field; None when there is none.
         earliest_us: times before this are refused.
         future_us: times further than this ahead of the arrival are refused.
+        values: integer field -> the only values it may have; others are refused as ``bad_label``.
     """
 
     malformed = "malformed_arrow"
 
     def __init__(
-        self, schema: Mapping[str, FieldType], *, time: str | None = None, earliest_us: int = 0, future_us: int = 0
+        self,
+        schema: Mapping[str, FieldType],
+        *,
+        time: str | None = None,
+        earliest_us: int = 0,
+        future_us: int = 0,
+        values: Mapping[str, frozenset[int]] | None = None,
     ) -> None:
         self._schema = dict(schema)
         self._time = time
-        self._check = ColumnCheck(self._schema, time, earliest_us, future_us)
+        self._check = ColumnCheck(self._schema, time, earliest_us, future_us, values)
         self._reader = ArrowReader(self._schema, time)
         self._usual = b""
         """Schema of the message before."""

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.spec.streams import EventStream
+from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, Float64, Int64, String
+from streams.decode import label_fields
 
 __all__ = ["ArrowWriter"]
 
@@ -18,28 +19,34 @@ _TYPES = {Int64: pa.int64(), Float64: pa.float64(), String: pa.string(), Bool: p
 
 
 class ArrowWriter:
-    """Writes the events of a stream.
+    """Writes the events of a stream, or labels.
 
     Args:
-        stream: declares them.
+        topic: declares them.
         partitions: of its topic; a key goes where librdkafka sends it.
         span_us: most event time between the first and the last row of a message, which all arrive with the last.
     """
 
-    def __init__(self, stream: EventStream, partitions: int, *, span_us: int) -> None:
-        self._key = stream.key
-        self._time = stream.time
+    def __init__(self, topic: EventStream | LabelStream, partitions: int, *, span_us: int) -> None:
         self._span_us = span_us
         self._partitions = partitions
-        fields = [(name, _TYPES[type(kind)]) for name, kind in stream.schema.items()]
-        self._schema = pa.schema([*fields, (stream.time, pa.timestamp("us", tz="UTC"))])
+        if isinstance(topic, LabelStream):
+            self._key, declared, times = topic.of.id, label_fields(topic)[0], []
+        else:
+            self._key, declared = topic.key, topic.schema
+            times = [(topic.time, pa.timestamp("us", tz="UTC"))]
+        self._schema = pa.schema([*((name, _TYPES[type(kind)]) for name, kind in declared.items()), *times])
 
-    def encode(self, rows: pa.Table) -> Iterator[tuple[int, bytes, int]]:
-        """(partition, message, time of its last row) of rows in the order of time."""
+    def encode(self, rows: pa.Table, times_us: NDArray[np.int64]) -> Iterator[tuple[int, bytes, int]]:
+        """(partition, message, time of its last row) of rows in the order of time.
+
+        Args:
+            rows: the declared columns, among others.
+            times_us: (n,) when each happens.
+        """
         keys = rows[self._key].cast(pa.string()).to_pylist()
         chosen = np.fromiter((crc32(key.encode()) % self._partitions for key in keys), dtype=np.int64, count=len(keys))
         rows = rows.select(self._schema.names).cast(self._schema)
-        times_us: NDArray[np.int64] = np.asarray(rows[self._time].cast(pa.int64()).to_numpy())
         for partition in range(self._partitions):
             places = np.flatnonzero(chosen == partition)
             while len(places):

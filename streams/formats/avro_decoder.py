@@ -42,6 +42,7 @@ class AvroDecoder:
         time: name of the time field; None when there is none.
         earliest_us: times before this are refused.
         future_us: times further than this ahead of the arrival are refused.
+        values: integer field -> the only values it may have; others are refused as ``bad_label``.
     """
 
     malformed = "malformed_avro"
@@ -54,11 +55,12 @@ class AvroDecoder:
         time: str | None = None,
         earliest_us: int = 0,
         future_us: int = 0,
+        values: Mapping[str, frozenset[int]] | None = None,
     ) -> None:
         self._schema = dict(schema)
         self._time = time
         self._registry = registry
-        self._check = ColumnCheck(self._schema, time, earliest_us, future_us)
+        self._check = ColumnCheck(self._schema, time, earliest_us, future_us, values)
         self._programs: dict[int, AvroProgram | tuple[str, str]] = {}
         """Schema id -> program, or the reason and detail of the refusal of all its messages."""
         self._stack = np.zeros(kernels.MOST_DEEP, dtype=np.int64)

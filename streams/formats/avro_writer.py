@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.errors import ConfigError
-from headrace.spec.streams import EventStream
+from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
+from streams.decode import label_fields
 from streams.formats import avro_writer_kernels as kernels
 
 __all__ = ["AvroWriter", "declared_schema"]
@@ -23,28 +24,27 @@ _ARRAYS = {Int64: pa.int64(), Float64: pa.float64(), String: pa.large_string(), 
 _TIME = {"type": "long", "logicalType": "timestamp-micros"}
 
 
-def declared_schema(stream: EventStream) -> str:
-    """The schema of a stream's events as JSON.
+def declared_schema(topic: EventStream | LabelStream) -> str:
+    """The schema of a stream's events, or of labels, as JSON.
 
     >>> stream = EventStream("tx", key="card", time="at", id="tx", schema={"card": String, "eur": Float64})
     >>> [field["name"] for field in json.loads(declared_schema(stream))["fields"]]
     ['card', 'eur', 'tx', 'at']
     """
-    fields = [_field(name, kind) for name, kind in stream.schema.items()]
-    name = stream.name.replace("-", "_")
-    return json.dumps({"type": "record", "name": name, "fields": [*fields, {"name": stream.time, "type": _TIME}]})
+    fields = [{"name": name, "type": _TIME} if kind is None else _field(name, kind) for name, kind in _fields(topic)]
+    return json.dumps({"type": "record", "name": topic.name.replace("-", "_"), "fields": fields})
 
 
 class AvroWriter:
-    """Writes the events of a stream.
+    """Writes the events of a stream, or labels.
 
     Args:
-        stream: declares them.
+        topic: declares them.
         schema_id: of its declared schema in the registry.
     """
 
-    def __init__(self, stream: EventStream, schema_id: int) -> None:
-        self._fields: list[tuple[str, FieldType | None]] = [*stream.schema.items(), (stream.time, None)]
+    def __init__(self, topic: EventStream | LabelStream, schema_id: int) -> None:
+        self._fields = _fields(topic)
         self._head = np.frombuffer(b"\x00" + struct.pack(">I", schema_id), dtype=np.uint8)
         kinds = [kernels.WHOLE if kind is None else _KINDS[type(kind)] for _, kind in self._fields]
         self._kinds = np.array(kinds, dtype=np.uint8)
@@ -77,6 +77,13 @@ class AvroWriter:
         kernels.write_records(self._head, self._kinds, self._nullable, cells, spans, nulls, joined, out, bounds)
         written, ends = out[: bounds[-1]].tobytes(), bounds.tolist()
         return [written[start:end] for start, end in pairwise(ends)]
+
+
+def _fields(topic: EventStream | LabelStream) -> list[tuple[str, FieldType | None]]:
+    """Names and types; None is the time."""
+    if isinstance(topic, LabelStream):
+        return [*label_fields(topic)[0].items()]
+    return [*topic.schema.items(), (topic.time, None)]
 
 
 def _field(name: str, kind: FieldType) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.spec.types import FieldType, Float64, Int64, String
-from streams.message_check import NULL_INT, Refused, check_time_bounds
+from streams.message_check import NULL_INT, Refused, bad_label, check_time_bounds
 
 __all__ = ["ColumnCheck", "Columns"]
 
@@ -24,10 +24,19 @@ class ColumnCheck:
         time: name of the time field; None when there is none.
         earliest_us: times before this are refused.
         future_us: times further than this ahead of the arrival are refused.
+        values: integer field -> the only values it may have.
     """
 
-    def __init__(self, schema: Mapping[str, FieldType], time: str | None, earliest_us: int, future_us: int) -> None:
+    def __init__(
+        self,
+        schema: Mapping[str, FieldType],
+        time: str | None,
+        earliest_us: int,
+        future_us: int,
+        values: Mapping[str, frozenset[int]] | None = None,
+    ) -> None:
         self._schema = schema
+        self._allowed = dict(values or {})
         self._time = time
         self._earliest_us = earliest_us
         self._future_us = future_us
@@ -49,6 +58,8 @@ class ColumnCheck:
             null, found = nulls.get(name), None
             if isinstance(kind, Int64):
                 found = columns[name] == NULL_INT
+                if name in self._allowed:
+                    found = ~np.isin(columns[name], list(self._allowed[name]))
             elif isinstance(kind, Float64):
                 with np.errstate(over="ignore", invalid="ignore"):
                     # NaN compares false, infinities are too large: both are found.
@@ -79,6 +90,8 @@ class ColumnCheck:
             elif isinstance(kind, Int64):
                 if columns[name][row] == NULL_INT:
                     return "out_of_range", f"field {name!r} is {NULL_INT}, which stands for null"
+                if name in self._allowed and int(columns[name][row]) not in self._allowed[name]:
+                    return bad_label(name, int(columns[name][row]), self._allowed[name])
             elif isinstance(kind, Float64):
                 value = float(columns[name][row])
                 if not np.isfinite(value):

@@ -1,10 +1,12 @@
-"""Which decoder a stream needs."""
+"""Which decoder a topic needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from headrace.spec.formats import ArrowBatches, Avro
-from headrace.spec.streams import EventStream
-from streams.decode import BatchDecoder, event_decoder
+from headrace.spec.streams import EventStream, LabelStream
+from headrace.spec.types import FieldType
+from streams.decode import BatchDecoder, event_decoder, label_decoder, label_fields
 from streams.formats.arrow_decoder import ArrowDecoder
 from streams.formats.avro_decoder import AvroDecoder
 from streams.schema_registry import SchemaRegistry
@@ -12,21 +14,23 @@ from streams.schema_registry import SchemaRegistry
 __all__ = ["stream_decoder"]
 
 
-def stream_decoder(stream: EventStream, registry: Callable[[], SchemaRegistry]) -> BatchDecoder:
-    """Decoder of a stream's topic.
+def stream_decoder(topic: EventStream | LabelStream, registry: Callable[[], SchemaRegistry]) -> BatchDecoder:
+    """Decoder of the topic of a stream or of its labels.
 
     Args:
-        stream: says its format.
+        topic: says its format.
         registry: opens the schema registry; called only when the format needs one.
     """
-    if isinstance(stream.format, Avro):
-        return AvroDecoder(
-            stream.schema,
-            registry(),
-            time=stream.time,
-            earliest_us=stream.earliest_us,
-            future_us=stream.future_us,
-        )
-    if isinstance(stream.format, ArrowBatches):
-        return ArrowDecoder(stream.schema, time=stream.time, earliest_us=stream.earliest_us, future_us=stream.future_us)
-    return event_decoder(stream)
+    bounds: dict[str, Any]
+    schema: Mapping[str, FieldType]
+    if isinstance(topic, LabelStream):
+        schema, values = label_fields(topic)
+        bounds = {"values": values}
+    else:
+        schema = topic.schema
+        bounds = {"time": topic.time, "earliest_us": topic.earliest_us, "future_us": topic.future_us}
+    if isinstance(topic.format, Avro):
+        return AvroDecoder(schema, registry(), **bounds)
+    if isinstance(topic.format, ArrowBatches):
+        return ArrowDecoder(schema, **bounds)
+    return label_decoder(topic) if isinstance(topic, LabelStream) else event_decoder(topic)

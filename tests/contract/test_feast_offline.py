@@ -23,6 +23,7 @@ from headrace import EventStream, FeatureView, Float64, Int64, Project, String, 
 from headrace.cli.main import main
 from headrace.config import RedisSettings, Settings
 from headrace.errors import DefinitionError, RejectedError
+from streams.worker_lock import take_place
 
 PAY = EventStream(
     "pay", key="card", time="at", id="id", schema={"card": Int64, "shop": String, "eur": Float64(resolution=0.01)},
@@ -285,8 +286,15 @@ def test_the_command_shows_the_plan_and_registers_unless_asked_not_to(
         ("customer_id", "new"), ("terminal_id", "new"), ("customer_activity", "new"), ("terminal_risk", "new"),
         ("fraud", "new"),
     }  # fmt: skip
+    place = take_place(Settings(home=tmp_path), "fraud")
+    place.say(metrics="", views={"customer_activity": "of yesterday"})
     assert main(["apply"]) == 0
-    assert "5 unchanged" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "5 unchanged" in said
+    assert "began with other definitions of customer_activity, terminal_risk: a worker learns definitions when" in said
+    place.give_up()
+    assert main(["apply", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["restart"] == {}
 
 
 def test_an_entity_has_one_type_of_key(settings: Settings, tmp_path: Path) -> None:

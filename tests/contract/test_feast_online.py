@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import redis
@@ -28,6 +29,7 @@ from feature_store.online_layout import (
 )
 from feature_store.plan import compile_view
 from feature_store.redis_online import OnlineWriter
+from feature_store.view_state import ViewState
 from headrace import (
     EventStream,
     FeatureView,
@@ -37,6 +39,9 @@ from headrace import (
     Model,
     Project,
     String,
+    approx_distinct,
+    approx_quantile,
+    approx_top_k,
     count,
     last_k,
     lifetime,
@@ -55,9 +60,19 @@ WEEK = FeatureView("week", entity="card", source=PAY, features=[count().over("7d
 RECENT = FeatureView(
     "recent", entity="card", source=PAY, features=[last_k("eur", 3).over("1d"), count().over(lifetime())]
 )
+REACH = FeatureView(
+    "reach",
+    entity="card",
+    source=PAY,
+    features=[
+        approx_distinct("shop").over(lifetime()),
+        approx_quantile("eur", 0.5).over(lifetime()),
+        approx_top_k("eur", 2).over(lifetime()),
+    ],
+)
 SHOP = FeatureView("shop_visits", entity="shop", source=PAY, features=[count().over("1d")])
 MODEL = Model("judge", features=(SPEND, SHOP), label=FRAUD)
-VIEWS = (SPEND, WEEK, RECENT, SHOP)
+VIEWS = (SPEND, WEEK, RECENT, REACH, SHOP)
 INSTANT_US = 1_522_540_800_123_456
 KEYS = [0, 1, -1, 610, 2**63 - 1, -(2**63), "", "a", "Köln", "x" * 300]
 NUMBERS = [0.0, 1.0, -1.0, 127.0, 128.0, 300.0, 2.0**53, -(2.0**53)]
@@ -163,6 +178,32 @@ def test_feast_reads_our_lists_as_lists(feast: FeatureStore, writer: OnlineWrite
 
     assert found["recent__last_3_eur_1d"] == [[2.5, 2.0, 1.25], [7.0], [], None]
     assert found["recent__count_lifetime"] == [9, 1, 0, None]
+
+
+def test_feast_reads_estimates_from_sketches_as_it_reads_all_else(
+    feast: FeatureStore, writer: OnlineWriter, stack: Settings, project: Project
+) -> None:
+    """Rows of a live state, whose sketches lie in a field that Feast does not ask for."""
+    plan, minute_us = compile_view(REACH), 60_000_000
+    state = ViewState(plan)
+    amounts = (np.arange(300) % 7 + 1) * 100
+    shops = np.arange(300) % 200
+    for first in (0, 150):  # by the second half, the first is in the sketches
+        some = np.arange(first, first + 150)
+        times_us = INSTANT_US + some * minute_us * 60
+        state.apply(np.ones(150, np.int64), times_us, some, np.stack([shops[some], amounts[some]]))
+        state.advance(int(times_us[-1]))
+        writer.write(plan, state.drain(log=False).latest, version=1 + first, watermark_us=state.watermark_us)
+
+    names = [f"reach:{name}" for name in REACH.feature_names]
+    found = _answers(feast, names, [{"card": 1}, {"card": 2}])
+
+    server = redis.Redis.from_url(stack.redis.url)
+    assert len(server.hget(entity_key("card", 1, project.name), state_field("reach")) or b"") > 1_000
+    (distinct, none), (median, _), (top, _) = (found[name] for name in REACH.full_names)
+    assert (abs(distinct - 200) <= 1, none) == (True, None)
+    assert median == 4.0
+    assert top == [1.0, 2.0]
 
 
 def test_feast_reads_our_values_nulls_and_unknown_keys(feast: FeatureStore, writer: OnlineWriter) -> None:

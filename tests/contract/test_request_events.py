@@ -72,7 +72,7 @@ def by_stream(data: bytes) -> dict[str, Any] | None:
 
 def by_request(data: bytes) -> dict[str, Any] | None:
     try:
-        event = EventReader(STREAM).read(read_json(data), now_us=NOW_US)
+        event = EventReader(STREAM).read(read_json(data, max_depth=8), now_us=NOW_US)
     except RequestError:
         return None
     return {**event.fields, STREAM.time: event.time_us}

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import redis
+from confluent_kafka import KafkaException
 
 from headrace.config import Settings
 from headrace.errors import UnavailableError
-from headrace.kafka_clients import end_offsets, ensure_topics
+from headrace.kafka_clients import admin_client, end_offsets, ensure_topics
 from headrace.kafka_sender import Sender
 from headrace.local.stack import EmbeddedStack
 from headrace.spec.project import Project
@@ -28,6 +30,8 @@ __all__ = ["RealRun"]
 _STUCK_S = 1.0
 """A step whose progress is not reached by then happens anyway: its part may hold too little that is applied."""
 _BACK_S = 60.0
+_GIVEN_UP_S = 6.0
+"""Longest wait until a stopped worker counts as dead: its session, and the group's next look."""
 _TOGETHER_US = 20 * 60_000_000
 
 
@@ -41,9 +45,13 @@ class RealRun:
     traffic: Traffic
     nursery: Nursery
     log: Path
-    workers: int = 1
+    """What happens; each worker has a log beside it."""
     lives: int = 0
+    _workers: int = 1
+    _most_workers: int = 1
     _living: list[WorkerLife] = field(default_factory=list)
+    _leaving: list[WorkerLife] = field(default_factory=list)
+    """Told to leave in order; whoever comes meanwhile takes over from them."""
     _published: int = 0
     _repeats: list[Message] = field(default_factory=list)
 
@@ -51,6 +59,7 @@ class RealRun:
         """From the first message to the last, and everything durable."""
         rng = np.random.default_rng(schedule.seed)
         self._say(f"seed {schedule.seed}: {schedule}")
+        self._workers, self._most_workers = schedule.workers, schedule.most_workers
         ensure_topics(self.settings, self._topics)
         messages = self._in_order()
         try:
@@ -72,7 +81,7 @@ class RealRun:
             self._say("nothing more happens")
             self._finish()
         finally:
-            for worker in self._living:
+            for worker in (*self._living, *self._leaving):
                 worker.send(signal.SIGKILL)
 
     def _say(self, what: str) -> None:
@@ -117,9 +126,10 @@ class RealRun:
         """As many workers as there should be, and none that was asked to die."""
         for worker in [worker for worker in self._living if not worker.is_alive()]:
             self._living.remove(worker)
-        while len(self._living) < self.workers:
+        while len(self._living) < self._workers:
             self.lives += 1
-            self._living.append(self.nursery.start(self.settings.home, self.project.path, self.log))
+            log = self.log.with_name(f"{self.log.stem}.worker-{self.lives}.log")
+            self._living.append(self.nursery.start(self.settings.home, self.project.path, log))
 
     def _applied(self) -> int:
         """Rows the views have taken in, as reported; 0 while Redis is away or has lost the reports."""
@@ -143,7 +153,9 @@ class RealRun:
     def _happen(self, fault: Fault, rng: np.random.Generator) -> None:
         match fault:
             case Fault.KILL_WORKER:
-                self._living[int(rng.integers(len(self._living)))].send(signal.SIGKILL)
+                worker = self._living[int(rng.integers(len(self._living)))]
+                worker.send(signal.SIGKILL)
+                worker.wait(_BACK_S)
             case Fault.KILL_BROKER:
                 self._kill_server("kafka")
             case Fault.KILL_STORE:
@@ -163,6 +175,31 @@ class RealRun:
                 for worker in self._living:
                     worker.wait(_BACK_S)
                 self._damage(rng)
+            case Fault.ADD_WORKER:
+                self._workers = min(self._workers + 1, self._most_workers)
+                self._keep_alive()
+            case Fault.REMOVE_WORKER:
+                if len(self._living) > 1:
+                    self._workers -= 1
+                    leaver = self._living.pop(int(rng.integers(len(self._living))))
+                    leaver.send(signal.SIGTERM)
+                    self._leaving.append(leaver)
+            case Fault.ZOMBIE:
+                zombie = self._living[int(rng.integers(len(self._living)))]
+                zombie.send(signal.SIGSTOP)
+                asker = admin_client(self.settings)
+                with contextlib.suppress(AssertionError):
+                    eventually(lambda: self._is_given_up(asker), timeout_s=_GIVEN_UP_S)
+                zombie.send(signal.SIGCONT)
+
+    def _is_given_up(self, asker: Any) -> bool:
+        """Whether both groups have fewer members than there are workers."""
+        groups = [f"headrace.{self.project.name}.{kind}" for kind in ("sources", "views")]
+        try:
+            found = asker.describe_consumer_groups(groups, request_timeout=_GIVEN_UP_S)
+            return all(len(each.result(_GIVEN_UP_S).members) < len(self._living) for each in found.values())
+        except KafkaException:
+            return False
 
     def _kill_server(self, name: str) -> None:
         pid = next(service.pid for service in self.servers.status().services if service.name == name)
@@ -212,6 +249,6 @@ class RealRun:
 
         eventually(done, timeout_s=_BACK_S, what="everything applied and durable")
         self._signal(signal.SIGTERM)
-        for worker in self._living:
+        for worker in (*self._living, *self._leaving):
             worker.wait(_BACK_S)
             assert worker.ending() == "0", worker.log.read_text(encoding="utf-8")[-3000:]

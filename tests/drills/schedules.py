@@ -23,6 +23,9 @@ class Fault(StrEnum):
     FILL_DISK = "no worker can write a file to its end; they die and there is room again"
     REPEAT_ALL = "every event so far is delivered again"
     DAMAGE = "workers are killed, and one file of one task's state is torn"
+    ADD_WORKER = "a worker more begins"
+    REMOVE_WORKER = "a worker leaves in order"
+    ZOMBIE = "a worker is stopped until the group has given it up, and wakes"
 
 
 _WEIGHTS = {
@@ -36,6 +39,10 @@ _WEIGHTS = {
     Fault.DAMAGE: 2,
 }
 """How often, beside each other. A broker takes six seconds to come back, so it dies in every fifth schedule only."""
+_OF_SEVERAL = {Fault.ADD_WORKER: 7, Fault.REMOVE_WORKER: 5, Fault.ZOMBIE: 7}
+"""Where several workers share the stream, about half of what happens is about them."""
+_ALONE = (Fault.FILL_DISK, Fault.DAMAGE, Fault.KILL_WORKER, *_OF_SEVERAL)
+"""They signal workers themselves, which must not be stopped meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,9 @@ class Schedule:
     """What happens to one run of the stream."""
 
     seed: int
+    workers: int
+    """Processes that share the stream at the beginning."""
+    most_workers: int
     steps: tuple[Step, ...]
 
     @property
@@ -69,32 +79,37 @@ class Schedule:
         return any(step.fault is Fault.REPEAT_ALL for step in self.steps)
 
     def __str__(self) -> str:
-        return "; ".join(
+        begin = f"{self.workers} of at most {self.most_workers} workers; "
+        return begin + "; ".join(
             f"{step.share:.0%} published, {step.progress:.0%} of it applied: {step.fault}"
             + (" while workers are stopped" if step.stopped else "")
             for step in self.steps
         )
 
 
-def draw(seed: int) -> Schedule:
+def draw(seed: int, most_workers: int = 1) -> Schedule:
     """The schedule of a seed.
 
-    >>> draw(7) == draw(7), draw(7) == draw(8)
-    (True, False)
+    Args:
+        seed: which one.
+        most_workers: how many processes may share the stream; with more than one they come and go.
+
+    >>> draw(7) == draw(7), draw(7) == draw(8), draw(7, 3).workers <= 3
+    (True, False, True)
     """
     rng = np.random.default_rng(seed)
-    shares = rng.dirichlet(np.ones(int(rng.integers(3, 6))))[1:]  # the rest comes behind the last fault
-    weights = np.array(list(_WEIGHTS.values()))
-    faults = [Fault(fault) for fault in rng.choice(list(_WEIGHTS), len(shares), p=weights / weights.sum())]
-    return Schedule(
-        seed=seed,
-        steps=tuple(
-            Step(
-                share=float(share),
-                progress=float(rng.random()),
-                fault=fault,
-                stopped=bool(rng.random() < 0.3) and fault not in (Fault.FILL_DISK, Fault.DAMAGE, Fault.KILL_WORKER),
-            )
-            for share, fault in zip(shares, faults, strict=True)
-        ),
+    weights = _WEIGHTS | (_OF_SEVERAL if most_workers > 1 else {})
+    shares = rng.dirichlet(np.ones(int(rng.integers(3, 6 if most_workers == 1 else 8))))[1:]  # the rest comes behind
+    odds = np.array(list(weights.values()))
+    faults = [Fault(fault) for fault in rng.choice(list(weights), len(shares), p=odds / odds.sum())]
+    steps = tuple(
+        Step(
+            share=float(share),
+            progress=float(rng.random()),
+            fault=fault,
+            stopped=bool(rng.random() < 0.3) and fault not in _ALONE,
+        )
+        for share, fault in zip(shares, faults, strict=True)
     )
+    workers = int(rng.integers(1, most_workers + 1))
+    return Schedule(seed=seed, workers=workers, most_workers=most_workers, steps=steps)

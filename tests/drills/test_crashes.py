@@ -19,9 +19,14 @@ from headrace.contracts.topics import dead_letters
 from headrace.spec.project import Project
 from tests.drills.simulated_world import Broker, Crash, Mortality, Process, Store
 from tests.integration.test_stream_kill import comparable, different
-from tests.stream_world import Traffic, feature_log, make_project, make_traffic
+from tests.stream_world import REACH, Traffic, feature_log, make_project, make_traffic
 
 _EVENTS = 250
+_TOPS = """
+from headrace import approx_top_k
+
+card_tops = FeatureView("card_tops", entity="card", source=sales, features=approx_top_k("shop", 3).over(lifetime()))
+"""
 _MOST_LIVES = 10
 
 
@@ -67,7 +72,7 @@ def _damage_a_snapshot(folder: Path, rng: np.random.Generator) -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Traffic, Path, Broker, Store]:
     """The traffic, and the run without a failure."""
     folder = tmp_path_factory.mktemp("crashes")
-    project, traffic = make_project(folder / "shop", "crash"), make_traffic(_EVENTS, seed=5)
+    project, traffic = make_project(folder / "shop", "crash", more=REACH + _TOPS), make_traffic(_EVENTS, seed=5)
     broker, store, _ = run(folder / "never", project, traffic, 0, mortal=False)
     return project, traffic, folder / "never", broker, store
 

@@ -24,6 +24,7 @@ from headrace.contracts.rollout import RolloutChange, RolloutRecord
 from headrace.contracts.topics import DEPLOYMENTS, PREDICTIONS
 from headrace.kafka_clients import end_offsets, read_topic
 from headrace.rollout_store import RolloutStore
+from headrace.spec.formats import Format
 from headrace.spec.project import Project
 from serving.app import App
 from serving.parts import assemble
@@ -42,9 +43,9 @@ def payment(number: int, *, card: int = 1, shop: int = 2, at_us: int = NOON_US, 
 class House:
     """One project's surroundings."""
 
-    def __init__(self, stack: Settings, home: Path, name: str) -> None:
+    def __init__(self, stack: Settings, home: Path, name: str, *, form: Format | None = None) -> None:
         self.settings = replace(stack, home=home)
-        self.project: Project = cards_project(name)
+        self.project: Project = cards_project(name, form=form)
         self.model = self.project.models[0]
         self.store = RolloutStore(stack.redis.url)
         self._views = [ViewState(compile_view(view)) for view in self.project.views]

@@ -7,17 +7,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from confluent_kafka import TopicPartition
 
 from feature_store.redis_online import connect
+from headrace import ArrowBatches, Avro
 from headrace.config import Settings
 from headrace.contracts.codec import encode
 from headrace.contracts.redis_keys import progress_key
 from headrace.contracts.streams import ViewProgress
 from headrace.kafka_clients import consumer, ensure_topics
 from headrace.kafka_sender import Sender
+from headrace.spec.formats import Format
 from serving.stream_scorer import StreamScorer
+from streams.formats.arrow_writer import ArrowWriter
+from streams.formats.avro_writer import AvroWriter, declared_schema
+from streams.message_reader import open_readers
+from streams.schema_registry_choice import open_registry
 from tests.eventually import eventually
 from tests.integration.serving_house import House, payment
 from tests.unit.serving.cards import NOON_US
@@ -72,7 +80,8 @@ class Producer:
 def scoring(house: House) -> Iterator[None]:
     """A scorer that runs as long as the block."""
     stop = threading.Event()
-    thread = threading.Thread(target=StreamScorer(house.settings, house.project, stop).run)
+    scorer = StreamScorer(house.settings, house.project, stop, open_readers(house.settings))
+    thread = threading.Thread(target=scorer.run)
     thread.start()
     try:
         yield
@@ -101,6 +110,45 @@ def test_the_stream_and_the_http_server_give_one_event_the_same_features_and_sco
     streamed = [record for record in house.logged() if record.source == "stream"]
     assert {record.prediction_id for record in streamed} == {f"{n}/stream" for n in range(1, 30)}
     assert {record.views["spending"]["own_event"] for record in streamed} == {"applied"}
+
+
+@pytest.mark.parametrize("form", [Avro(), ArrowBatches()], ids=str)
+def test_events_in_every_format_are_scored(
+    form: Format, stack: Settings, tmp_path: Path, fresh_name: Callable[[str], str]
+) -> None:
+    house = House(stack, tmp_path, fresh_name("cards"), form=form)
+    house.publish("v1", weight=0.01)
+    house.roll_out(champion="v1")
+    ensure_topics(house.settings, [house.model.events.name])
+    events = [payment(n, card=n % 3, at_us=NOON_US + n * 1_000_000, amount=n / 4) for n in range(1, 13)]
+    producer = Producer(house)
+    messages = written(house, events)
+    producer.publish(messages[0], b"\x00 no message", *messages[1:])
+    producer.applied(*events, until_offset=len(messages))
+    with house.serving() as ask:
+        answers = {str(event["payment"]): ask.predict(house.model.name, event) for event in events}
+    with scoring(house):
+        eventually(lambda: sum(record.source == "stream" for record in house.logged()) == len(events))
+
+    streamed = [record for record in house.logged() if record.source == "stream"]
+    assert {record.event_id: record.features for record in streamed} == {
+        number: answer["features"] for number, answer in answers.items()
+    }
+    assert _committed(house) == len(messages) + 1
+
+
+def written(house: House, events: list[dict[str, Any]]) -> list[bytes]:
+    """Messages of the first partition; in Arrow of five events each."""
+    stream = house.model.events
+    columns = {name: [event.get(name) for event in events] for name in stream.schema}
+    kinds = {"tip": pa.float64()}
+    table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
+    times_us = np.array([event["at"] for event in events])
+    table = table.append_column("at", pa.array(times_us, pa.timestamp("us", "UTC")))
+    if isinstance(stream.format, Avro):
+        number = open_registry(house.settings).register(f"{stream.name}-value", declared_schema(stream))
+        return AvroWriter(stream, number).encode(table)
+    return [message for _, message, _ in ArrowWriter(stream, 1, span_us=4_000_000).encode(table, times_us)]
 
 
 def test_it_waits_for_the_stream_to_apply_what_came_before(house: House) -> None:

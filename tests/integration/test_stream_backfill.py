@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,16 @@ import numpy as np
 import pytest
 
 from feature_store.applied_views import read_applied
+from feature_store.compaction import compact
+from feature_store.log_bounds import committed_below
+from feature_store.log_lock import backfill_lock, no_backfills, upkeep_lock
+from feature_store.offline_log import log_folder
 from feature_store.plan import compile_view
 from headrace.config import Settings
+from headrace.errors import RejectedError
 from headrace.spec.project import Project, load_project
 from streams.backfill import staging_folder
+from streams.backfill_run import run_backfill
 from streams.progress import Progress, wait_applied
 from tests.eventually import eventually
 from tests.integration.test_stream_kill import worker_of
@@ -53,6 +60,28 @@ def until(traffic: Traffic, arrival_us: int, *, after: bool) -> Traffic:
     return replace(traffic, events=events, labels=labels)
 
 
+class Upkeep(threading.Event):
+    """Compacts the event log when a backfill looks whether to stop for the second time, and stops it with the third."""
+
+    def __init__(self, settings: Settings, project: Project) -> None:
+        super().__init__()
+        self.settings, self.project, self.merged, self.looks = settings, project, 0, 0
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        if self.looks != 2:
+            return self.looks > 2
+        offline, name = self.settings.offline_dir, self.project.name
+        with pytest.raises(RejectedError, match="another process computes"), backfill_lock(offline, name, "shop_risk"):
+            pass
+        with pytest.raises(RejectedError, match="a backfill"), no_backfills(offline, name):
+            pass
+        with upkeep_lock(offline, name), backfill_lock(offline, name, "card_use"):
+            for folder in log_folder(offline, name, "events", self.project.streams[0].name).iterdir():
+                self.merged += sum(done.files for done in compact(folder, below=committed_below(folder)))
+        return False
+
+
 def with_view(project: Project, text: str) -> Project:
     (project.path / "shop.py").write_text(text, encoding="utf-8")
     return load_project(project.path)
@@ -86,9 +115,14 @@ def test_a_view_defined_later_ends_in_both_stores_like_one_that_was_always_there
     middle_us = traffic.events[len(traffic.events) // 2].arrival_us
     folder, log = ("--project", str(project.path)), tmp_path / "worker.log"
 
-    ends = publish(stack, first, until(traffic, middle_us, after=False))
+    left, begun = traffic, until(traffic, middle_us, after=False)
     with worker_of(stack, first, log) as worker:
-        wait_applied(stack, first, offsets=ends, durable=True, timeout_s=90)
+        for share in (0.3, 0.6, 1):
+            border_us = begun.events[round(share * (len(begun.events) - 1))].arrival_us + 1
+            # Durable in between, so that there are files to merge.
+            ends = publish(stack, first, until(left, border_us, after=False))
+            wait_applied(stack, first, offsets=ends, durable=True, timeout_s=90)
+            left = until(left, border_us, after=True)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0, log.read_text()
 
@@ -107,12 +141,20 @@ def test_a_view_defined_later_ends_in_both_stores_like_one_that_was_always_there
         )
         killed.kill()
         killed.communicate(timeout=60)
-        done = headrace(stack, "backfill", "shop_risk", "--json", *folder, **_SMALL)
+        assert wait_applied(stack, both, offsets=ends, durable=True, timeout_s=60) == ("shop_risk",)
+        small = replace(stack, stream=replace(stack.stream, batch_rows=100))
+        upkeep = Upkeep(stack, both)
+        assert not run_backfill(small, both, both.view("shop_risk"), stop=upkeep).is_live
+        assert upkeep.merged > 0
+        with upkeep_lock(stack.offline_dir, both.name):
+            done = headrace(stack, "backfill", "shop_risk", "--json", *folder, **_SMALL)
+            assert done.stderr is not None
+            assert any("is at work on the files" in line for line in done.stderr), "it waits at its end"
         out, err = done.communicate(timeout=120)
         assert done.returncode == 0, err
         assert json.loads(out)["is_live"], out
 
-        ends = publish(stack, both, until(traffic, middle_us, after=True))
+        ends = publish(stack, both, left)
         wait_applied(stack, both, offsets=ends, durable=True, timeout_s=90)
         newest_us = max(row["us"] for row in traffic.clean.values())
         wait_applied(stack, both, watermark_us=newest_us, timeout_s=60)

@@ -115,6 +115,37 @@ def as_arrow(traffic: Traffic, _server: RegistryServer) -> Iterator[Message]:
             yield replace(part[-1][0], value=sink.getvalue().to_pybytes())
 
 
+def labels_of(traffic: Traffic) -> list[tuple[Message, dict[str, Any]]]:
+    """Labels with their fields, those that are none included."""
+    return [(message, json.loads(message.value)) for message in traffic.labels]
+
+
+def labels_as_avro(traffic: Traffic, server: RegistryServer) -> Iterator[Message]:
+    names = ("sale", "fraud")
+    schema = {"type": "record", "name": "Fraud", "fields": [{"name": name, "type": "long"} for name in names]}
+    number, parsed = server.schemas.register("frauds", json.dumps(schema)), fastavro.parse_schema(schema)
+    for message, fields in labels_of(traffic):
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, parsed, fields)
+        yield replace(message, value=b"\x00" + struct.pack(">I", number) + out.getvalue())
+
+
+def labels_as_arrow(traffic: Traffic, _server: RegistryServer) -> Iterator[Message]:
+    """Alone or by twos, which arrive with the second."""
+    lanes: dict[int, list[tuple[Message, dict[str, Any]]]] = {}
+    for message, fields in labels_of(traffic):
+        lanes.setdefault(message.partition, []).append((message, fields))
+    for lane in lanes.values():
+        for start in range(0, len(lane), 2):
+            part = lane[start : start + 2]
+            batch = pa.RecordBatch.from_pylist([fields for _, fields in part])
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, batch.schema) as stream:
+                stream.write_batch(batch)
+            yield replace(part[-1][0], value=sink.getvalue().to_pybytes())
+
+
+LABEL_WRITERS = {"avro": labels_as_avro, "arrow": labels_as_arrow}
 WRITERS = {"avro": ("Avro()", as_avro), "arrow": ("ArrowBatches()", as_arrow)}
 
 
@@ -166,12 +197,11 @@ def test_features_are_those_of_the_same_events_in_json(
     stream, labels = project.streams[0], project.labels[0]
     traffic = make_traffic(2_000, seed=11)
     messages = list(write(traffic, server))
+    label_messages = list(LABEL_WRITERS[name](traffic, server))
     for place, value in zip((5, 50, 100, 150, 190), GARBAGE, strict=True):
         messages.insert(place, replace(messages[place], value=value))
     newest_us = max(row["us"] for row in traffic.clean.values())
-    good_labels = [message for message in traffic.labels if not message.reason]
-
-    ends = produce(settings, {stream.name: messages, labels.name: good_labels})
+    ends = produce(settings, {stream.name: messages, labels.name: label_messages})
     apply_all(settings, project, ends, newest_us)
 
     rows = list(traffic.clean.values())
@@ -193,6 +223,9 @@ def test_features_are_those_of_the_same_events_in_json(
             online_values(settings, project, view, every, now_us),
             expected_values(traffic, view, every, np.full(len(every), now_us)),
         )
+    assert Counter(letter.reason for letter in read_dead_letters(settings, labels.name)) == Counter(
+        message.reason for message in traffic.labels if message.reason
+    )
     logged = {row["sale"]: row for row in read_events(settings.offline_dir, project, stream, labels).to_pylist()}
     assert {sale: logged[sale]["eur"] for sale in traffic.clean} == {row["sale"]: row["eur"] for row in rows}
     late = sum(message.reason == "late" for message in traffic.events)
@@ -214,19 +247,20 @@ def test_what_we_publish_in_a_format_is_what_we_read(form: str, stack: Settings,
             "card": world["customer_id"].cast(pa.string()),
             "shop": world["terminal_id"],
             "eur": world["tx_amount"],
+            "fraud": world["tx_fraud"],
         }
     )
-    publisher = Publisher(stack, project, stream, table, None)
+    publisher = Publisher(stack, project, stream, table, project.labels[0])
 
-    publisher.publish_until(publisher.span_us[1] + 1)
-    ensure_topics(stack, [project.labels[0].name])
-    apply_all(stack, project, end_offsets(stack, [stream.name]), publisher.span_us[1])
+    publisher.publish_until(publisher.span_us[1] + project.labels[0].delay_us + 1)
+    apply_all(stack, project, end_offsets(stack, [stream.name, project.labels[0].name]), publisher.span_us[1])
 
     read = read_events(stack.offline_dir, project, stream, project.labels[0])
-    names = ["sale", "card", "shop", "eur", "at"]
+    names = ["sale", "card", "shop", "eur", "at", "fraud"]
     wanted = table.select(names).sort_by("sale").to_pydict()
     assert read.select(names).sort_by("sale").to_pydict() == wanted
     assert not list(read_dead_letters(stack, stream.name))
+    assert not list(read_dead_letters(stack, project.labels[0].name))
 
 
 def test_messages_wait_while_the_registry_is_away(stack: Settings, server: RegistryServer, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from headrace.spec.project import Project
 from streams.dead_letters import read_dead_letters
 from streams.progress import Progress, wait_applied
 from tests.eventually import eventually
-from tests.stream_world import expected_values, feature_log, make_project, make_traffic, online_values, publish
+from tests.stream_world import REACH, expected_values, feature_log, make_project, make_traffic, online_values, publish
 
 KILLS = 5
 
@@ -88,7 +88,7 @@ def test_a_worker_killed_at_random_ends_like_one_that_never_was(
     stack: Settings, fresh_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     stream = fresh_name("kill").replace("_", "-")
-    never, often = (make_project(tmp_path / fresh_name(name), stream) for name in ("never", "often"))
+    never, often = (make_project(tmp_path / fresh_name(name), stream, more=REACH) for name in ("never", "often"))
     traffic = make_traffic(5_000, seed=11)
     ends = publish(stack, never, traffic)
     run_to_the_end(stack, never, ends, tmp_path / "never.log")

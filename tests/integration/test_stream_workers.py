@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
@@ -14,13 +16,14 @@ import numpy as np
 import psutil
 import pytest
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.config import Settings
 from headrace.contracts.redis_keys import ROW_FIELD_PREFIX, STATE_FIELD_PREFIX
 from headrace.spec.project import Project
 from streams.dead_letters import read_dead_letters
 from streams.progress import Progress, wait_applied
-from streams.worker_lock import stopped_worker
+from streams.worker_lock import running_workers, stopped_worker
 from tests.eventually import eventually
 from tests.integration.test_stream_kill import comparable, different
 from tests.stream_world import Traffic, expected_values, feature_log, make_project, make_traffic, online_values, publish
@@ -195,7 +198,8 @@ def test_a_zombie_comes_back_after_its_partitions_moved(
     with ExitStack() as running:
         zombie = running.enter_context(worker_of(stack, moved, tmp_path / "zombie.log"))
         other = running.enter_context(worker_of(stack, moved, tmp_path / "other.log"))
-        eventually(lambda: other.said("partition taken over"), timeout_s=60, what="both have a share")
+        for worker in (zombie, other):
+            eventually(lambda worker=worker: worker.said("partition taken over"), timeout_s=60, what="a share")
         applied(stack, moved, ends, zombie, other)
         ends = publish(stack, moved, next(parts))
         eventually(lambda: reached(stack, moved, ends) or None, timeout_s=60, what="it is in the middle")
@@ -224,6 +228,22 @@ def reached(settings: Settings, project: Project, ends: dict[tuple[str, int], in
     return best > sum(ends.values()) // 3
 
 
+def counted(settings: Settings, project: Project, *expected: float) -> bool:
+    """Partitions of both groups, dead letters and lag, by the pages that `headrace status` shows."""
+    pages = [worker.metrics for worker in running_workers(settings) if worker.project == project.name]
+    found: Counter[tuple[str, str]] = Counter()
+    for page in pages:
+        with urllib.request.urlopen(page, timeout=10) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found[sample.name, sample.labels.get("group", "")] += sample.value
+    owned = "headrace_stream_partitions"
+    dead, lag = found["headrace_stream_dead_letters_total", ""], found["headrace_stream_lag_messages", ""]
+    assert (len(pages), found[owned, "sources"], found[owned, "views"], dead, lag) == (2, *expected)
+    return True
+
+
 @pytest.mark.slow
 def test_one_command_keeps_as_many_workers_as_the_settings_say(
     stack: Settings, world: tuple[Project, Project, Traffic], tmp_path: Path
@@ -237,6 +257,9 @@ def test_one_command_keeps_as_many_workers_as_the_settings_say(
 
         os.kill(pids[0], signal.SIGKILL)
         eventually(lambda: len(pool.said("stream started")) == 3, timeout_s=60, what="the killed one starts again")
+        applied(stack, project, ends, pool)
+        refused = sum(bool(message.reason) for message in (*traffic.events, *traffic.labels))
+        eventually(lambda: counted(stack, project, 8, 8, refused, 0), timeout_s=60, what="what both count")
         finish(stack, project, ends, [pool])
 
     assert not any(map(psutil.pid_exists, pids))

@@ -146,3 +146,21 @@ def test_a_row_moved_in_time_with_its_own_event_is_what_the_stream_would_say(dat
     assert actual.own_event == ("applied" if applied else "merged")
     assert actual.valid_from_us == max(edge for edge in edges if edge <= q)
     assert actual.valid_until_us == min((edge for edge in edges if edge > q), default=NEVER_US)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_an_answer_does_not_depend_on_what_else_is_asked(data: st.DataObject) -> None:
+    """Thousands of rows go through the kernels in blocks; few go through in one."""
+    view = data.draw(views())
+    plan = compile_view(view)
+    events = [event for batch in data.draw(batches(text_keys=plan.has_text_keys)) for event in batch.events]
+    questions = [(event.key, event.t + shift) for shift in range(1 + 1_200 // max(1, len(events))) for event in events]
+    keys, at_us = asked(plan, questions)
+    order = np.random.default_rng(data.draw(st.integers(0, 99))).permutation(len(questions))
+
+    together = features_at(plan, event_table(plan, events), keys[order], at_us[order])
+
+    for part in np.array_split(np.arange(len(order)), 1 + len(order) // 150):
+        alone = features_at(plan, event_table(plan, events), keys[order[part]], at_us[order[part]])
+        assert [as_list(row) for row in together[part]] == [as_list(row) for row in alone]

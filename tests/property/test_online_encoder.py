@@ -24,7 +24,21 @@ from feature_store.online_layout import (
 )
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.rows import RowBatch
-from headrace import EventStream, FeatureView, Float64, Int64, String, count, last_k, lifetime, mean, top_k
+from feature_store.sketch_layout import encode_sketches
+from headrace import (
+    EventStream,
+    FeatureView,
+    Float64,
+    Int64,
+    String,
+    approx_distinct,
+    approx_top_k,
+    count,
+    last_k,
+    lifetime,
+    mean,
+    top_k,
+)
 from tests.stored_rows import parse_command
 
 STREAM = EventStream(
@@ -43,6 +57,14 @@ PLANS = {
             entity="user",
             source=STREAM,
             features=[last_k("eur", 3).over("1h"), mean("n").over(lifetime()), top_k("n", 17).over("1d")],
+        )
+    ),
+    "sketches": compile_view(
+        FeatureView(
+            "e",
+            entity="user",
+            source=STREAM,
+            features=[approx_distinct("town").over(lifetime()), approx_top_k("n", 2).over(lifetime())],
         )
     ),
     "no input": compile_view(FeatureView("c", entity="user", source=STREAM, features=[count().over("1h")])),
@@ -82,6 +104,7 @@ def batches(draw: st.DrawFn, plan: ViewPlan) -> RowBatch:
         dtype=np.float64,
     ).reshape(len(keys), len(plan.is_int))
     words = st.lists(INT64 | st.just(NULL), min_size=m, max_size=m)
+    sketches = st.binary(max_size=30).map(lambda data: encode_sketches((data, b"")))
     return RowBatch(
         keys=np.array(keys, object if plan.has_text_keys else np.int64),
         valid_from_us=np.array([draw(INSTANT) for _ in keys], np.int64),
@@ -93,6 +116,7 @@ def batches(draw: st.DrawFn, plan: ViewPlan) -> RowBatch:
         state_id=np.array(draw(words), np.int64),
         state_inputs=np.array([draw(words) for _ in plan.inputs], np.int64).reshape(len(plan.inputs), m),
         state_base=np.array([[draw(INT64) for _ in range(base)] for _ in keys], np.int64).reshape(len(keys), base),
+        state_sketches=tuple(draw(sketches) for _ in keys) if plan.sketches else (),
     )
 
 
@@ -110,6 +134,7 @@ def reference(plan: ViewPlan, rows: RowBatch, i: int, version: int, watermark_us
         times_us=rows.state_t[low:high] if kept else None,
         ids=rows.state_id[low:high] if kept else None,
         inputs=rows.state_inputs[:, low:high] if kept else None,
+        sketches=rows.state_sketches[i] if plan.sketches else b"",
     )
     values = []
     for entry in plan.features:

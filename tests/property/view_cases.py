@@ -42,8 +42,14 @@ AGGREGATIONS = {
     "decayed_mean": hr.decayed_mean("size", "4us"),
     "since_last": hr.since_last(),
     "since_last where": hr.since_last(where=_IS_A),
+    "approx_distinct": hr.approx_distinct("amount"),
+    "approx_distinct texts": hr.approx_distinct("kind", where=~_LARGE),
+    "approx_quantile": hr.approx_quantile("amount", "0.9"),
+    "approx_median": hr.approx_quantile("size", 0.5, where=_IS_A),
+    "approx_top_k": hr.approx_top_k("size", 3),
 }
 _NO_LIFETIME = ("distinct", "distinct texts", "median", "quantile", "top_k")
+_SKETCHES = tuple(name for name in AGGREGATIONS if name.startswith("approx_"))
 _WINDOWS = (
     "1us",
     "5us",
@@ -90,7 +96,10 @@ def views(draw: st.DrawFn, *, lifetimes: bool = True) -> FeatureView:
     delay = draw(st.sampled_from(["0us", "1us", "9us"]))
     features = {}
     for name in draw(st.lists(st.sampled_from(sorted(AGGREGATIONS)), min_size=1, max_size=4, unique=True)):
-        for window in draw(st.lists(st.sampled_from(windows), min_size=1, max_size=3, unique=True)):
+        drawn = draw(st.lists(st.sampled_from(windows), min_size=1, max_size=3, unique=True))
+        if name in _SKETCHES:
+            drawn = [hr.lifetime()] if lifetimes else []
+        for window in drawn:
             if not (name in _NO_LIFETIME and isinstance(window, Window) and window.kind == "lifetime"):
                 (feature,) = AGGREGATIONS[name].over(window, delay=delay)
                 features[feature.name] = feature

@@ -1,6 +1,7 @@
 """The register of erased subjects knows them again and does not say who they are."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,42 @@ def test_a_damaged_register_is_refused(path: Path) -> None:
 
     with pytest.raises(IntegrityError):
         ErasedSubjects(path)
+
+
+def test_what_two_workers_note_at_once_is_in_the_file_and_in_both(path: Path) -> None:
+    one, other = ErasedSubjects(path), ErasedSubjects(path)
+    one.add_events("sales", np.array([11]))
+    other.add_events("sales", np.array([22]))
+    one.save()
+    other.save()
+
+    asked = np.array([11, 22, SALE, 33])
+    one.refresh()
+    for register in (ErasedSubjects(path), one, other):
+        assert register.has_events("sales", asked).tolist() == [True, True, True, False]
+
+
+def test_no_word_of_many_writers_is_lost(path: Path) -> None:
+    def work(number: int) -> None:
+        register = ErasedSubjects(path)
+        for n in range(5):
+            register.add_events("sales", np.array([1_000 * number + n]))
+            register.save()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+
+    noted = np.array([1_000 * number + n for number in range(4) for n in range(5)])
+    assert ErasedSubjects(path).has_events("sales", noted).all()
+
+
+def test_another_register_in_its_place_is_refused(path: Path) -> None:
+    register = ErasedSubjects(path)
+    register.add_events("sales", np.array([11]))
+    path.unlink()
+    other = ErasedSubjects(path)
+    other.add_keys("card", [CARD])
+    other.save()
+
+    with pytest.raises(IntegrityError, match="another register"):
+        register.save()

@@ -126,6 +126,7 @@ def test_the_command_writes_the_same_file_either_way(tmp_path: Path, capsys: pyt
     [
         (["--memory", "much"], "--memory is 'much'"),
         (["--memory", "1GB", "--spill", "/no/such"], "/no/such is no folder"),
+        (["--ray", "local"], "--ray needs --memory"),
     ],
 )
 def test_what_is_asked_wrongly_is_said(

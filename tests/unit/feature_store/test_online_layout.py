@@ -1,5 +1,7 @@
 """Bytes of online rows, against examples worked out by hand from Feast's format."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from feature_store.online_layout import (
     row_field,
     timestamp_field,
 )
+from feature_store.sketch_layout import encode_sketches
 from headrace.errors import IntegrityError
 
 
@@ -86,6 +89,14 @@ def test_a_row_comes_back(events: int | None) -> None:
         assert getattr(back, name) == getattr(row, name)
     for name in ("values", "times_us", "ids", "inputs"):
         assert np.array_equal(getattr(back, name), getattr(row, name), equal_nan=name == "values"), name
+
+
+def test_sketches_behind_the_state_come_back() -> None:
+    sketches = encode_sketches((b"registers", b""))
+    row = replace(_row(3), sketches=sketches)
+
+    assert decode_row(encode_row(row)).sketches == sketches
+    assert decode_row(encode_row(_row(3))).sketches == b""
 
 
 def test_a_view_without_inputs_keeps_its_events() -> None:

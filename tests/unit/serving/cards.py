@@ -41,7 +41,7 @@ def cards_project(name: str = "cards", *, form: Format | None = None) -> Project
         },
         format=form or Json(),
     )
-    chargebacks = LabelStream(f"{name}-chargebacks", of=payments, value="bad", delay="7d")
+    chargebacks = LabelStream(f"{name}-chargebacks", of=payments, value="bad", delay="7d", format=form or Json())
     spending = FeatureView(
         "spending",
         entity="card",

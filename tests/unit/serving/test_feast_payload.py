@@ -13,7 +13,7 @@ from serving.feast_payload import FeastPayload, FeatureQuery
 from serving.request_error import RequestError
 from tests.unit.serving.cards import NOON_US, project
 
-PAYLOAD = FeastPayload(project, max_batch=3)
+PAYLOAD = FeastPayload(project, max_batch=3, max_depth=8)
 GOOD: dict[str, Any] = {
     "features": ["spending:count_1d", "trouble:mean_bad_7d"],
     "entities": {"card": [1, 2], "shop": [7, 8]},
@@ -125,6 +125,8 @@ def test_an_entity_no_asked_feature_needs_is_echoed_as_feast_does() -> None:
         ({"features": ["night:late"]}, "features[0]", 400),
         ({"features": ["spending:count_1d"] * 2}, "features[1]", 400),
         ({"feature_service": "cards"}, "features", 400),
+        ({"feature_service": "cards", "features": {}}, "features", 400),
+        ({"feature_service": "cards", "features": False}, "features", 400),
         ({"feature_service": "nobody", "features": None}, "feature_service", 404),
         ({"entities": None}, "entities", 400),
         ({"entities": {"card": [1]}}, "entities.shop", 400),

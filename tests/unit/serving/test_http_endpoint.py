@@ -30,7 +30,7 @@ class Seen:
 
 
 async def echo(path: Mapping[str, str], body: bytes) -> Reply:
-    return Reply(content={"path": path, "body": read_json(body)})
+    return Reply(content={"path": path, "body": read_json(body, max_depth=8)})
 
 
 def failing(error: Exception) -> Handler:
@@ -72,9 +72,18 @@ def test_what_is_no_json_is_a_400(body: bytes) -> None:
     assert (status, said["error"]["field"]) == (400, "")
 
 
-def test_json_nested_too_deep_is_a_400() -> None:
+@pytest.mark.parametrize("body", [b"[" * 1_000, b'{"a":' * 9, b"[" * 9 + b"]" * 9])
+def test_json_nested_too_deep_is_a_400_that_names_the_bound(body: bytes) -> None:
+    status, said = answer(echo, body)
+
+    assert (status, said["error"]["message"]) == (400, "the body is nested more than 8 deep")
+    assert "serve.max_json_depth" in said["error"]["hint"]
+    assert read_json(b"[" * 8 + b"]" * 8, max_depth=8)
+
+
+def test_a_bound_above_pythons_own_is_still_an_answer() -> None:
     with pytest.raises(RequestError, match="too deep"):
-        read_json(b"[" * 100_000)
+        read_json(b"[" * 100_000, max_depth=100_000)
 
 
 @pytest.mark.parametrize(

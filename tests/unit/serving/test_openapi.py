@@ -11,10 +11,11 @@ def test_keys_events_and_features_are_those_of_the_project() -> None:
     document = describe_api(project, version="1", max_batch=7)
 
     asked = document["paths"]["/get-online-features"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(asked["properties"]["entities"]["properties"]) == {"card", "shop"}
-    assert asked["properties"]["entities"]["properties"]["card"]["maxItems"] == 7
-    assert "spending:count_1d" in asked["properties"]["features"]["items"]["enum"]
-    assert asked["properties"]["feature_service"]["enum"] == [model.name]
+    by_name, by_service = (form["properties"] for form in asked["anyOf"])
+    assert set(by_name["entities"]["properties"]) == {"card", "shop"}
+    assert by_name["entities"]["properties"]["card"]["maxItems"] == 7
+    assert "spending:count_1d" in by_name["features"]["items"]["enum"]
+    assert by_service["feature_service"]["enum"] == [model.name]
     sent = document["paths"][f"/predict/{model.name}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     event = sent["anyOf"][2]
     assert set(event["required"]) == {"payment", "card", "shop", "amount", "at"}

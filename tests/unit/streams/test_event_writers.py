@@ -38,11 +38,14 @@ START_US = 1_600_000_000_000_000
 NUMBERS = [0, -1, 1, 63, -64, 64, 2**31, -(2**31), 2**63 - 1, -(2**63) + 1]
 
 
+TIMES_US = START_US + 20_000_000 * np.arange(len(NUMBERS))
+
+
 def table() -> pa.Table:
     n = len(NUMBERS)
     return pa.table(
         {
-            "at": pa.array([START_US + 20_000_000 * k for k in range(n)], pa.timestamp("us", "UTC")),
+            "at": pa.array(TIMES_US, pa.timestamp("us", "UTC")),
             "sale": NUMBERS,
             "card": [f"card é {k % 3}" for k in range(n)],
             "shop": [None, *NUMBERS[1:]],
@@ -88,7 +91,7 @@ def test_a_null_that_is_not_declared_is_not_written() -> None:
 
 
 def test_arrow_messages_hold_what_one_partition_gets_in_a_moment() -> None:
-    written = list(ArrowWriter(SALES, 2, span_us=60_000_000).encode(table()))
+    written = list(ArrowWriter(SALES, 2, span_us=60_000_000).encode(table(), TIMES_US))
     messages = [message for _, message, _ in written]
 
     read = read_back(ArrowDecoder(SALES.schema, time="at"), messages)

@@ -1,6 +1,8 @@
 """How far the others are, as one worker hears it."""
 
+from feature_store.redis_online import connect
 from headrace.config import Settings
+from headrace.contracts.redis_keys import reach_key
 from streams.reach import Reach, ReachBoard, foreign_limit_us, newer
 from tests.eventually import eventually
 
@@ -55,3 +57,27 @@ def test_workers_hear_each_other_through_redis(stack: Settings, fresh_name: obje
     finally:
         one.close()
         other.close()
+
+
+def test_what_redis_has_lost_is_said_again_while_others_ask_all_the_time(stack: Settings, fresh_name: object) -> None:
+    project = fresh_name("reach")  # type: ignore[operator] # a fixture that makes names
+    one, fresh = ReachBoard(stack.redis.url, project), ReachBoard(stack.redis.url, project)
+    try:
+        fresh.listen(wanted=True)
+        one.say({A: reach(100)})
+        eventually(lambda: fresh.said, what="a first word")
+        with connect(stack.redis.url) as client:
+            client.delete(reach_key(project))
+        fresh.close()
+        fresh = ReachBoard(stack.redis.url, project)
+        fresh.listen(wanted=True)
+
+        def asked() -> bool:
+            one.look()
+            fresh.look()
+            return fresh.said == {A: reach(100)}
+
+        eventually(asked, what="it is said again")
+    finally:
+        one.close()
+        fresh.close()

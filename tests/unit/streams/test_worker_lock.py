@@ -1,12 +1,13 @@
 """The places of a home's workers: names that nobody else has, and whether all ended with everything saved."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from headrace.config import Settings
 from headrace.errors import RejectedError
-from streams.worker_lock import stopped_worker, take_place
+from streams.worker_lock import running_workers, stopped_worker, take_place
 
 
 def test_workers_of_a_home_have_names_of_their_own(tmp_path: Path) -> None:
@@ -52,3 +53,27 @@ def test_files_are_changed_only_when_every_worker_has_saved(tmp_path: Path) -> N
 
     with stopped_worker(settings, "shop"), pytest.raises(RejectedError, match="are being changed"):
         take_place(settings, "shop")
+
+
+def test_who_runs_can_be_found_and_says_what_it_knows(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert running_workers(settings) == []
+    first, second, bank = (take_place(settings, project) for project in ("shop", "shop", "bank"))
+    first.say(metrics="http://127.0.0.1:1/metrics", views={"use": "1"})
+    second.say(metrics="", views={})
+    bank.say(metrics="", views={})
+
+    found = running_workers(settings)
+    assert [(worker.project, worker.number, worker.pid) for worker in found] == [
+        ("bank", 0, os.getpid()),
+        ("shop", 0, os.getpid()),
+        ("shop", 1, os.getpid()),
+    ]
+    assert (found[1].metrics, found[1].views) == ("http://127.0.0.1:1/metrics", {"use": "1"})
+
+    facts = first.facts.read_bytes()
+    first.give_up()
+    first.facts.write_bytes(facts)  # as one that was killed leaves them
+    second.give_up()
+    assert [worker.project for worker in running_workers(settings)] == ["bank"]
+    bank.give_up()

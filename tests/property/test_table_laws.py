@@ -1,4 +1,4 @@
-"""The table of event ids: what it admits, and what is left when old entries are taken out."""
+"""The table of event ids, and rows brought together by group."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from feature_store import table_kernels
+from feature_store import query_kernels, table_kernels
 from feature_store.state_arrays import IDS, SLOT, empty_ids, empty_pending
 
 NUMBERS = st.integers(0, 40)
@@ -48,9 +48,10 @@ def test_taking_old_ids_out_changes_no_answer(
     assert admit(purged, second, oldest_us) == admit(kept, second, oldest_us)
 
 
-@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 5)), max_size=40))
-def test_events_of_a_slot_stand_together_in_the_order_given(drawn: list[tuple[int, int]]) -> None:
-    events = sorted(range(len(drawn)), key=lambda event: drawn[event][0])
-    slots = [slot for _, slot in drawn]
-    order = table_kernels.grouped(np.array(events, dtype=np.int64), np.array(slots, dtype=np.int32), 6)
-    assert order.tolist() == sorted(events, key=lambda event: slots[event])
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(-1, 5)), max_size=40))
+def test_events_of_a_group_stand_together_in_the_order_given(drawn: list[tuple[int, int]]) -> None:
+    rows = sorted(range(len(drawn)), key=lambda row: drawn[row][0])
+    codes = [code for _, code in drawn]
+    order, ends = query_kernels.grouped(np.array(rows, dtype=np.int64), np.array(codes, dtype=np.int32), 6)
+    assert order.tolist() == sorted(rows, key=lambda row: 6 if codes[row] < 0 else codes[row])
+    assert ends.tolist() == [sum(0 <= code <= group for code in codes) for group in range(6)] + [len(codes)]
