@@ -29,6 +29,8 @@ REQUESTS = int(os.environ.get("HEADRACE_FUZZ_REQUESTS", "40"))
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 NAME = f"api-{uuid.uuid4().hex[:8]}"
 FEATURES, PREDICT = "/get-online-features", f"/predict/{NAME}"
+# With names of their own: two workers of one run draw two names of the model, and must collect the same tests.
+both_paths = pytest.mark.parametrize("path", [FEATURES, PREDICT], ids=["features", "predict"])
 patient = settings(
     max_examples=REQUESTS,
     deadline=None,
@@ -63,7 +65,7 @@ def test_schemathesis_finds_nothing(ask: Asker, tmp_path: Path) -> None:
     assert re.search(r"Selected: (\d+)/\1\n +Tested: \1\n", ended.stdout), ended.stdout
 
 
-@pytest.mark.parametrize("path", [FEATURES, PREDICT])
+@both_paths
 @patient
 @given(data=st.data())
 def test_what_the_description_allows_is_answered(path: str, described: BaseSchema, data: st.DataObject) -> None:
@@ -75,7 +77,7 @@ def test_what_the_description_allows_is_answered(path: str, described: BaseSchem
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("path", [FEATURES, PREDICT])
+@both_paths
 @patient
 @given(data=st.data())
 def test_bytes_that_are_no_json_any_more_are_refused(
@@ -92,7 +94,7 @@ def test_bytes_that_are_no_json_any_more_are_refused(
     assert status == 200 or answer["error"]["message"]
 
 
-@pytest.mark.parametrize("path", [FEATURES, PREDICT])
+@both_paths
 @pytest.mark.parametrize(
     "body",
     [b"[" * 900_000, b'{"entities":' * 80_000, b'{"event":' + b"[" * 40 + b"]" * 40 + b"}"],
