@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from feature_store import due_kernels
 from feature_store.due_kernels import FAN_OUT
 from feature_store.kernels import I64
-from feature_store.plan import NEVER_US
+from feature_store.plan import NEVER_US, NULL
 
 __all__ = ["DueSlots"]
 
 
 class DueSlots:
-    """A tree over ``Slots.next_change``, which stays the truth: what the tree says is never later.
+    """A list and a tree beside ``Slots.next_change``, which stays the truth: what the tree says is never later.
 
     Args:
         next_change: (K,) K is a multiple of 16.
@@ -20,15 +20,24 @@ class DueSlots:
 
     def __init__(self, next_change: I64) -> None:
         self._looked_at: I64 = np.empty(0, dtype=np.int64)
+        self._due: I64 = np.empty(0, dtype=np.int64)
         self.rebuild(next_change)
 
     @property
     def nbytes(self) -> int:
-        """Memory of the tree."""
-        return self._least.nbytes
+        """Memory of all this."""
+        return self._least.nbytes + self._is_listed.nbytes + self._touched.nbytes
+
+    @property
+    def touched(self) -> I64:
+        """Slots that were touched and not drained yet, in any order."""
+        return self._touched[: self._number]
 
     def rebuild(self, next_change: I64) -> None:
         """Begin anew with these instants, of as many slots as they are."""
+        self._is_listed: NDArray[np.bool_] = next_change == NULL
+        self._touched: I64 = np.flatnonzero(self._is_listed).astype(np.int64, copy=False)
+        self._number = len(self._touched)
         levels: list[I64] = []
         below = next_change
         while len(below) > FAN_OUT or not levels:
@@ -41,14 +50,20 @@ class DueSlots:
 
     def touch(self, slots: NDArray[np.int32], next_change: I64) -> None:
         """Some of these may have become due at once."""
-        due_kernels.note_touched(slots, next_change, self._least, self._starts)
+        if self._number + len(slots) > len(self._touched):
+            room = np.empty(2 * (self._number + len(slots)), dtype=np.int64)
+            room[: self._number] = self.touched
+            self._touched = room
+        self._number = int(due_kernels.list_touched(slots, next_change, self._is_listed, self._touched, self._number))
 
     def find(self, next_change: I64, watermark_us: int) -> I64:
         """Slots that are due at the watermark, rising; :meth:`settle` follows once their instants are later ones."""
-        due: I64
-        due, self._looked_at = due_kernels.due_slots(next_change, self._least, self._starts, watermark_us)
-        return due
+        expired, self._looked_at = due_kernels.expired_slots(next_change, self._least, self._starts, watermark_us)
+        # In order: slots that are neighbours have their histories near each other.
+        self._due = np.sort(np.concatenate([self.touched, expired]))
+        return self._due
 
     def settle(self, next_change: I64) -> None:
         """The slots found last have new instants."""
-        due_kernels.settle(self._looked_at, next_change, self._least, self._starts)
+        due_kernels.settle(self._due, self._looked_at, next_change, self._least, self._starts, self._is_listed)
+        self._number = 0

@@ -34,11 +34,9 @@ class StateChanges:
 
     def grow(self, size: int) -> None:
         """Make room for slots up to ``size``."""
-        old = len(self.touched)
-        self.touched = np.resize(self.touched, size)
-        self.newest_us = np.resize(self.newest_us, size)
-        self.touched[old:] = False
-        self.newest_us[old:] = NULL
+        more = size - len(self.touched)
+        self.touched = np.concatenate([self.touched, np.zeros(more, dtype=np.bool_)])
+        self.newest_us = np.concatenate([self.newest_us, np.full(more, NULL, dtype=np.int64)])
 
     def touch(self, slots: I64) -> None:
         """These may have changed."""

@@ -26,7 +26,10 @@ from feature_store.state_arrays import (
 )
 from feature_store.state_changes import StateChanges
 
-__all__ = ["StateMemory"]
+__all__ = ["CACHED_BYTES", "StateMemory"]
+
+CACHED_BYTES = 16_000_000
+"""Histories, with the room between them, that a core's caches hold."""
 
 
 class StateMemory:
@@ -56,6 +59,11 @@ class StateMemory:
     def used(self) -> int:
         """Slots ever used."""
         return int(self.slots.counters[USED])
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the histories are too large for the caches to hold."""
+        return self.arena.nbytes > CACHED_BYTES
 
     @property
     def nbytes(self) -> int:
@@ -106,26 +114,13 @@ class StateMemory:
 
     def reserve(self, n: int, oldest_us: int) -> None:
         """Make room for ``n`` new keys and ids; ids of events before ``oldest_us`` may go."""
-        slots = self.slots
-        needed = self.used + n
-        if needed > len(slots.meta):
-            size = power_of_two(needed)
-            meta = np.zeros((size, 8), dtype=np.int64)
-            meta[: self.used] = slots.meta[: self.used]
-            next_change = np.full(size, NEVER_US, dtype=np.int64)
-            next_change[: self.used] = slots.next_change[: self.used]
-            reworked = np.full(size, NEVER_US, dtype=np.int64)
-            reworked[: self.used] = slots.reworked[: self.used]
-            self.slots = slots = slots._replace(meta=meta, next_change=next_change, reworked=reworked)
-            self.changes.grow(size)
-            self.due.rebuild(next_change)
-        if 2 * needed > len(slots.table):
-            self._rebuild_keys(slots.meta[: self.used, CAP] != GONE, power_of_two(2 * needed))
-        if 2 * (int(slots.counters[IDS]) + n) > len(self.known):
-            kept = slots.counters[IDS] = table_kernels.purge_ids(self.known, oldest_us)
+        self._reserve_keys(n)
+        counters = self.slots.counters
+        if 2 * (int(counters[IDS]) + n) > len(self.known):
+            kept = counters[IDS] = table_kernels.purge_ids(self.known, oldest_us)
             # An eighth stays free for the ids to come, so that few batches begin with this.
             if 8 * (int(kept) + n) > 3 * len(self.known):
-                table = empty_ids(power_of_two(4 * (int(kept) + n)))
+                table = empty_ids(power_of_two(3 * (int(kept) + n)))
                 table_kernels.rebuild_ids(self.known, table)
                 self.known = table
 
@@ -168,7 +163,7 @@ class StateMemory:
 
     def load(self, keys: NDArray[np.generic], counts: I64, t: I64, ids: I64, inputs: I64, base: I64) -> None:
         """Fill an empty memory: slot i is of ``keys[i]``, begins with cells ``base[i]``, has ``counts[i]`` events."""
-        self.reserve(len(keys), 0)
+        self._reserve_keys(len(keys))
         self.slots_of(keys)
         self.slots.meta[: len(keys), COUNT] = counts
         self.slots.meta[: len(keys), CAP] = 1
@@ -177,6 +172,23 @@ class StateMemory:
         shape = shape_of(self._plan)
         ring_kernels.load(counts, t, ids, inputs, base, shape, self.slots, self.arena)
         self.slots.counters[IDS] = table_kernels.note_ids(counts, t, ids, self.known)
+
+    def _reserve_keys(self, n: int) -> None:
+        slots = self.slots
+        needed = self.used + n
+        if needed > len(slots.meta):
+            size = power_of_two(needed)
+            meta = np.zeros((size, 8), dtype=np.int64)
+            meta[: self.used] = slots.meta[: self.used]
+            next_change = np.full(size, NEVER_US, dtype=np.int64)
+            next_change[: self.used] = slots.next_change[: self.used]
+            reworked = np.full(size, NEVER_US, dtype=np.int64)
+            reworked[: self.used] = slots.reworked[: self.used]
+            self.slots = slots = slots._replace(meta=meta, next_change=next_change, reworked=reworked)
+            self.changes.grow(size)
+            self.due.rebuild(next_change)
+        if 2 * needed > len(slots.table):
+            self._rebuild_keys(slots.meta[: self.used, CAP] != GONE, power_of_two(2 * needed))
 
     def _rebuild_keys(self, live: NDArray[np.bool_], size: int) -> None:
         table = np.full(size, -1, dtype=np.int32)

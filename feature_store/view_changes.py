@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store import change_kernels
-from feature_store.plan import NULL, ViewPlan
+from feature_store.plan import ViewPlan
 from feature_store.state_memory import StateMemory
 from feature_store.view_snapshot import pack_slots
 
@@ -23,7 +23,7 @@ def pack_changes(plan: ViewPlan, memory: StateMemory) -> dict[str, NDArray[np.ge
     """Arrays of what changed since this was called last, or the memory was unpacked or made."""
     slots, changes = memory.slots, memory.changes
     # What was touched and not drained yet; drains noted the others.
-    changes.touch(memory.due.find(slots.next_change, NULL))
+    changes.touch(memory.due.touched)
     touched = np.flatnonzero(changes.touched[: memory.used]).astype(np.int64, copy=False)
     is_held = memory.holds(touched)
     held = touched[is_held]

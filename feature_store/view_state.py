@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store import drain_kernels, query_kernels, ring_kernels, table_kernels
+from feature_store import cache_kernels, drain_kernels, query_kernels, ring_kernels, table_kernels
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
 from feature_store.plan import NULL, ViewPlan
@@ -111,10 +111,14 @@ class ViewState:
         )
         order = self._order(event_slots, times_us, np.flatnonzero(outcome == 0))
         done = 0
-        while True:
+        while done < len(order):
+            stop = min(len(order), done + cache_kernels.TOGETHER) if memory.is_large else len(order)
+            if memory.is_large:
+                slots = memory.slots
+                cache_kernels.bring_ends(order[done:stop], event_slots, slots.meta, slots.next_change, memory.arena)
             done = ring_kernels.insert(
                 done,
-                order,
+                order[:stop],
                 event_slots,
                 times_us,
                 ids,
@@ -125,9 +129,8 @@ class ViewState:
                 self.watermark_us,
                 floor_us,
             )
-            if done == len(order):
-                break
-            memory.grow_arena()
+            if done < stop:
+                memory.grow_arena()
         memory.due.touch(event_slots, memory.slots.next_change)
         applied, duplicates = len(order), int(np.count_nonzero(outcome == 1))
         too_late = np.flatnonzero(outcome == 2).astype(np.int64, copy=False)
@@ -214,23 +217,28 @@ class ViewState:
         base = np.empty((n, shape.width - shape.base), dtype=np.int64)
         if sketches:
             sketches.fold(due, oldest_us, slots, arena)
-        drain_kernels.write_latest(
-            due,
-            shape,
-            slots,
-            arena,
-            peaks,
-            self.watermark_us,
-            oldest_us,
-            valid_from,
-            valid_until,
-            values,
-            starts,
-            t,
-            ids,
-            inputs,
-            base,
-        )
+        together = cache_kernels.TOGETHER if self._memory.is_large else max(n, 1)
+        for first in range(0, n, together):
+            rows = slice(first, first + together)
+            if self._memory.is_large:
+                cache_kernels.bring_histories(due[rows], slots.meta, slots.next_change, arena)
+            drain_kernels.write_latest(
+                due[rows],
+                shape,
+                slots,
+                arena,
+                peaks,
+                self.watermark_us,
+                oldest_us,
+                valid_from[rows],
+                valid_until[rows],
+                values[rows],
+                starts[first : first + together + 1],
+                t,
+                ids,
+                inputs,
+                base[rows],
+            )
         self._memory.due.settle(slots.next_change)
         if sketches:
             sketches.fill(due, np.arange(n, dtype=np.int64), valid_from, self._settled_us, slots, arena, values)

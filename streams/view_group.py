@@ -25,12 +25,12 @@ from streams.erased_rows import ErasedBatches
 from streams.keyed_log import decode_batch
 from streams.last_saves import LastSaves
 from streams.late_letters import LateLetters
+from streams.late_views import LateViews
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
 from streams.open_views import OpenViews
 from streams.snapshot_places import snapshot_store
 from streams.stream_metrics import CountedStore, StreamMetrics
-from streams.tenures import FencedError
 from streams.view_owner import OpenedViews, ViewOwner
 from streams.view_task import OnlineRows, ViewTask
 from streams.warm_up import warm_up
@@ -97,6 +97,7 @@ class ViewGroup:
         self._due_s: dict[int, float] = {}
         self._dirty: dict[int, bool] = {}
         self._saver = LastSaves()
+        self._late_views = LateViews(self._open_view)
         self._membership = Membership(settings, group, list(self._plans), name=name)
         self._owner = ViewOwner(self._membership, self._bootstrap, now_us, self._open, partial(metrics.taken, "views"))
 
@@ -120,6 +121,7 @@ class ViewGroup:
         """
         self._follow()
         self._open_ready()
+        self._join_late_views()
         rows, touched = self._read(wait_s)
         for place in touched:
             for task in self._tasks[place]:
@@ -175,6 +177,7 @@ class ViewGroup:
         self._saver.close()
         self._membership.close()
         self._owner.close()
+        self._late_views.close()
         self._consumer.close()
 
     def _follow(self) -> None:
@@ -218,17 +221,23 @@ class ViewGroup:
             known = {task.plan.version for task in tasks}
             missing = [plan for plan in self._plans[place[0]] if plan.version not in known]
             if missing:
-                try:
-                    opened = [self._open_view(plan, place[1], self._owner.epochs[place]) for plan in missing]
-                except FencedError:
-                    continue  # it is about to be lost
-                tasks.extend(opened)
-                self._consumer.incremental_unassign([TopicPartition(*place)])
-                self._consumer.incremental_assign([TopicPartition(*place, self._start(place, tasks))])
-                self._begin(opened)
-                for task in opened:
-                    # Its rows are due at once, not with the next message.
-                    self._late.send(task.step(log=self._log))
+                self._late_views.begin(place, self._owner.epochs[place], missing)
+
+    def _join_late_views(self) -> None:
+        """Read on for views that were opened beside the others, from where the first of a partition is."""
+        joining = self._late_views.opened(self._owner.epochs)
+        for place, opened in joining.items():
+            tasks = self._tasks[place]
+            tasks.extend(opened)
+            self._consumer.incremental_unassign([TopicPartition(*place)])
+            self._consumer.incremental_assign([TopicPartition(*place, self._start(place, tasks))])
+            self._begin(opened)
+            for task in opened:
+                # Its rows are due at once, not with the next message.
+                self._late.send(task.step(log=self._log))
+        if joining:
+            # Of a view that became ready meanwhile.
+            self._open_missing()
 
     def _add_plan(self, view: FeatureView) -> None:
         plan = roomy(compile_view(view))
@@ -238,6 +247,7 @@ class ViewGroup:
     def _open(self, place: Place, epoch: int) -> OpenedViews:
         """Restore one partition; runs beside the others."""
         topic, partition = place
+        self._late_views.give_up(place)
         tasks = [self._open_view(plan, partition, epoch) for plan in tuple(self._plans[topic])]
         return OpenedViews(tasks=tasks, start=self._start(place, tasks), epoch=epoch)
 
@@ -279,6 +289,9 @@ class ViewGroup:
             for place, tasks in moving.items()
             for task in tasks
             if task.unsaved
+        ]
+        saves += [
+            partial(self._late_views.give_up, place) for place in change.places if self._late_views.is_opening(place)
         ]
         let_go = self._owner.release(change, offsets, released_us)
         self._drop(change.places)

@@ -86,8 +86,8 @@ def _restart_row(keys: int, found: dict[str, Any]) -> BenchRow:
         peer="reading the files",
         peer_value=found["read_s"],
         less_is_better=True,
-        note=f"{found['cpu_s']:.3g} s of processor, {found['read_bytes'] / 1e6:,.1f} MB, {found['events']:,} events; "
-        f"{found['peak_gib']:.1f} GiB at most",
+        note=f"{found['own_s']:.3g} s of processor and {found['kernel_s']:.3g} s of the kernel, which gives memory; "
+        f"{found['read_bytes'] / 1e6:,.1f} MB, {found['events']:,} events; {found['peak_gib']:.1f} GiB at most",
     )
 
 

@@ -17,7 +17,7 @@ def test_a_state_that_was_measured_comes_back(tmp_path: Path) -> None:
 
     assert measured["per_second"] > 0
     assert measured["bytes_per_key"] > 0
-    assert found["events"] == 50 * 4 + 40 * 20, "four of each key, and those of the measured rounds"
+    assert found["events"] == 50 * 4 + 5 * 20, "four of each key, and those of the last turns"
     assert found["read_bytes"] == sum(path.stat().st_size for path in tmp_path.glob("*.snapshot"))
 
 
