@@ -20,7 +20,7 @@ __all__ = ["allocating_kernel", "kernel", "plain"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PARTS = ("plan.py", "state_arrays.py", "online_layout.py", "state_layout.py", "kernel_cache.py", "*kernels.py")
-"""Files of this folder that kernels share."""
+"""Files of this package that kernels share."""
 
 
 def kernel(function: F) -> F:
@@ -58,7 +58,7 @@ def plain(column: NDArray[np.generic]) -> NDArray[np.int64]:
 
 @cache
 def _fingerprint(file: str) -> str:
-    shared = (path for pattern in _PARTS for path in sorted(Path(__file__).parent.glob(pattern)))
+    shared = (path for pattern in _PARTS for path in sorted(Path(__file__).parent.rglob(pattern)))
     digest = hashlib.sha256()
     for path in (*shared, Path(file)):
         digest.update(path.read_bytes())

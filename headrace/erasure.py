@@ -14,9 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store.erase_datasets import erase_datasets, erased_datasets
-from feature_store.erase_influence import Influence
-from feature_store.erase_logs import (
+from feature_store.ids import event_ids64
+from feature_store.offline.event_log import read_events
+from feature_store.offline.log_lock import no_backfills, upkeep_lock
+from feature_store.offline.offline_log import log_folder
+from feature_store.plan import compile_view
+from feature_store.upkeep.erase_datasets import erase_datasets, erased_datasets
+from feature_store.upkeep.erase_influence import Influence
+from feature_store.upkeep.erase_logs import (
     column_values,
     erase_events,
     erase_features,
@@ -24,13 +29,8 @@ from feature_store.erase_logs import (
     find_events,
     rewrite,
 )
-from feature_store.erase_online import OnlineEraser
-from feature_store.erased import ErasedSubjects, register_path
-from feature_store.event_log import read_events
-from feature_store.ids import event_ids64
-from feature_store.log_lock import no_backfills, upkeep_lock
-from feature_store.offline_log import log_folder
-from feature_store.plan import compile_view
+from feature_store.upkeep.erase_online import OnlineEraser
+from feature_store.upkeep.erased import ErasedSubjects, register_path
 from headrace.clock import SystemClock
 from headrace.config import Settings
 from headrace.contracts.topics import PREDICTIONS, dead_letters, keyed_topic

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_store.compute import Mode, compute_file
-from feature_store.dataset import build_dataset, verify_dataset
-from feature_store.lookup import LookupRequest, OnlineReader
+from feature_store.online.lookup import LookupRequest, OnlineReader
 from feature_store.row_values import arrow_type
+from feature_store.training.dataset import build_dataset, verify_dataset
 from headrace.clock import SystemClock, parse_us
 from headrace.config import Settings, load_settings
 from headrace.contracts.artifacts import DatasetManifest

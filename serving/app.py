@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from feature_store.lookup import LookupRequest, ViewRow
-from feature_store.lookup_wire import LookupWire
-from feature_store.redis_pipe import RedisPipe
+from feature_store.online.lookup import LookupRequest, ViewRow
+from feature_store.online.lookup_wire import LookupWire
+from feature_store.online.redis_pipe import RedisPipe
 from headrace.contracts.codec import encode
 from headrace.errors import IntegrityError, UnavailableError
 from serving.event_lookup import lookup_request

@@ -1,6 +1,6 @@
 """What a prediction asks the online store: each view as of the event's instant, the event itself included."""
 
-from feature_store.lookup import LookupRequest, OwnEvent
+from feature_store.online.lookup import LookupRequest, OwnEvent
 from headrace.spec.model import Model
 from serving.request_event import RequestEvent
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from feature_store.online.stored_lookup import StoredLookup, StoredValues
 from feature_store.plan import compile_view
-from feature_store.stored_lookup import StoredLookup, StoredValues
 from headrace.spec.features import FeatureView
 
 __all__ = ["FeatureShape", "feast_timestamp"]

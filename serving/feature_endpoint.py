@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from feature_store.redis_pipe import RedisPipe
+from feature_store.online.redis_pipe import RedisPipe
 from headrace.errors import HeadraceError
 from serving.feast_payload import FeastPayload
 from serving.http_endpoint import Ending

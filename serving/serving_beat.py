@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from feature_store.redis_online import connect
+from feature_store.online.redis_online import connect
 from headrace.clock import Clock
 from headrace.contracts.redis_keys import serving_key
 from headrace.logging import get_logger

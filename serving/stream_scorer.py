@@ -18,7 +18,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from feature_store.lookup import OnlineReader, ViewRow
+from feature_store.online.lookup import OnlineReader, ViewRow
 from headrace.config import Settings
 from headrace.contracts.messages import MessageRow, OpenReader
 from headrace.contracts.topics import keyed_topic

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_store.offline_log import log_folder
+from feature_store.offline.offline_log import log_folder
 from feature_store.offline_tables import ARRIVAL, event_schema, label_schema
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.rows import RowBatch

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from feature_store.applied_views import AppliedView, read_applied
-from feature_store.backfill_cost import rows_logged
-from feature_store.change_plan import successor
-from feature_store.log_lock import backfill_lock, upkeep_lock
+from feature_store.definitions.applied_views import AppliedView, read_applied
+from feature_store.definitions.backfill_cost import rows_logged
+from feature_store.definitions.change_plan import successor
+from feature_store.offline.log_lock import backfill_lock, upkeep_lock
+from feature_store.online.redis_online import OnlineWriter
 from feature_store.plan import ViewPlan, compile_view
-from feature_store.redis_online import OnlineWriter
 from feature_store.rows import RowBatch
 from headrace.clock import SystemClock
 from headrace.config import Settings

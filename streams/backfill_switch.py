@@ -16,12 +16,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feature_store.applied_views import AppliedView, change_applied
-from feature_store.forget import held_keys
-from feature_store.gone_rows import GoneKeys
-from feature_store.offline_log import Segment, list_files, log_folder, read_segment, segment_path, segments, sync_folder
+from feature_store.definitions.applied_views import AppliedView, change_applied
+from feature_store.offline.offline_log import (
+    Segment,
+    list_files,
+    log_folder,
+    read_segment,
+    segment_path,
+    segments,
+    sync_folder,
+)
 from feature_store.offline_tables import EVENT_TIMESTAMP, TIMESTAMP, VERSION
+from feature_store.online.gone_rows import GoneKeys
 from feature_store.plan import ViewPlan
+from feature_store.state.forget import held_keys
 from headrace.config import Settings
 from headrace.errors import RejectedError
 from headrace.spec.project import Project

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.erase_influence import Influence
-from feature_store.erase_online import OnlineEraser
-from feature_store.erased import ErasedSubjects
-from feature_store.forget import forget_events, forget_keys, held_keys
 from feature_store.ids import key_partitions
+from feature_store.online.redis_online import OnlineWriter
 from feature_store.plan import ViewPlan, compile_view
-from feature_store.redis_online import OnlineWriter
 from feature_store.rows import RowBatch
-from feature_store.view_state import ViewState
+from feature_store.state.forget import forget_events, forget_keys, held_keys
+from feature_store.state.view_state import ViewState
+from feature_store.upkeep.erase_influence import Influence
+from feature_store.upkeep.erase_online import OnlineEraser
+from feature_store.upkeep.erased import ErasedSubjects
 from headrace.config import Settings
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.erased import ErasedSubjects
 from feature_store.ids import event_ids64
+from feature_store.upkeep.erased import ErasedSubjects
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 from streams.keyed_log import EVENTS, KeyedBatch

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feature_store.log_schema import conform
-from feature_store.offline_log import segments
+from feature_store.offline.log_schema import conform
+from feature_store.offline.offline_log import segments
 from feature_store.offline_tables import ARRIVAL, LATE, OFFSET, PARTITION
 from headrace.errors import IntegrityError
 from streams.segment_buffer import SourceRows

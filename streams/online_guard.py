@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from feature_store.redis_online import address_of, connect, translate
+from feature_store.online.redis_online import address_of, connect, translate
 from headrace.contracts.redis_keys import rows_key
 from headrace.logging import get_logger
 from streams.message_runs import Place

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from feature_store.online.redis_online import OnlineWriter
 from feature_store.plan import ViewPlan
-from feature_store.redis_online import OnlineWriter
 from feature_store.rows import RowBatch, newest_of
 from headrace.errors import UnavailableError
 from headrace.logging import get_logger

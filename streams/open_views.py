@@ -15,10 +15,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from feature_store.applied_views import AppliedView, AppliedViews, applied_path, change_applied, read_applied
-from feature_store.log_bounds import bounds_now
+from feature_store.definitions.applied_views import (
+    AppliedView,
+    AppliedViews,
+    applied_path,
+    change_applied,
+    read_applied,
+)
+from feature_store.offline.log_bounds import bounds_now
 from feature_store.plan import ViewPlan
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace.config import Settings
 from headrace.logging import get_logger
 from headrace.spec.definition_changes import compare_view

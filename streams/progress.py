@@ -6,8 +6,8 @@ from typing import Any
 
 import redis
 
-from feature_store.applied_views import waiting_views
-from feature_store.redis_online import address_of, connect, translate
+from feature_store.definitions.applied_views import waiting_views
+from feature_store.online.redis_online import address_of, connect, translate
 from headrace.config import Settings
 from headrace.contracts.codec import decode, encode
 from headrace.contracts.redis_keys import progress_key, sources_key

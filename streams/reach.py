@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import redis
 
-from feature_store.redis_online import connect
+from feature_store.online.redis_online import connect
 from headrace.contracts.redis_keys import reach_key
 from streams.message_runs import Place
 

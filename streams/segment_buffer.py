@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feature_store.log_schema import check_newest
+from feature_store.offline.log_schema import check_newest
 from feature_store.offline_tables import ARRIVAL, LATE, OFFSET, PARTITION
 from streams.segment_owner import OwnedFolder
 from streams.tenures import Tenures

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_store.offline_log import (
+from feature_store.offline.offline_log import (
     Segment,
     drop_from,
     list_files,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.state_merge import merge
+from feature_store.state.state_merge import merge
 from headrace.errors import IntegrityError
 from headrace.logging import get_logger
 from streams.owner_record import read_tenures, record_epoch, take_office

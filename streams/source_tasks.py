@@ -3,9 +3,9 @@
 import threading
 from typing import Any
 
-from feature_store.erased import ErasedSubjects, register_path
-from feature_store.offline_log import log_folder
+from feature_store.offline.offline_log import log_folder
 from feature_store.offline_tables import event_schema, label_schema
+from feature_store.upkeep.erased import ErasedSubjects, register_path
 from headrace.config import Settings
 from headrace.contracts.topics import keyed_topic
 from headrace.kafka_clients import partition_counts

@@ -8,9 +8,9 @@ from functools import partial
 
 from confluent_kafka import TopicPartition
 
-from feature_store.erased import ErasedSubjects, register_path
-from feature_store.offline_log import log_folder
+from feature_store.offline.offline_log import log_folder
 from feature_store.plan import ViewPlan, compile_view
+from feature_store.upkeep.erased import ErasedSubjects, register_path
 from headrace.config import Settings
 from headrace.contracts.streams import ViewProgress
 from headrace.contracts.topics import keyed_topic

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from feature_store.plan import NULL, ViewPlan
 from feature_store.rows import RowBatch
-from feature_store.view_state import BEGINNING_US, ViewState
+from feature_store.state.view_state import BEGINNING_US, ViewState
 from headrace.clock import format_us
 from headrace.contracts.streams import ViewProgress
 from headrace.errors import IntegrityError

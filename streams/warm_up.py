@@ -3,7 +3,7 @@
 import numpy as np
 
 from feature_store.plan import NULL, ViewPlan
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 
 __all__ = ["warm_up"]
 

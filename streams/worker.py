@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
-from feature_store.redis_online import OnlineWriter
-from feature_store.registered_views import versions_of
+from feature_store.definitions.registered_views import versions_of
+from feature_store.online.redis_online import OnlineWriter
 from headrace.clock import SystemClock
 from headrace.config import Settings
 from headrace.contracts.topics import CONTROL_TOPICS, Topic, dead_letters, keyed_topic

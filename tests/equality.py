@@ -15,12 +15,12 @@ import numpy as np
 
 import headrace as hr
 from feature_store.compute import EventColumns, features_at
-from feature_store.online_decoder import RowDecoder
-from feature_store.online_encoder import RowEncoder
+from feature_store.online.online_decoder import RowDecoder
+from feature_store.online.online_encoder import RowEncoder
+from feature_store.online.view_rows import PRESENT
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.row_values import Value
-from feature_store.view_rows import PRESENT
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace import EventStream, FeatureView, Float64, Int64, String
 from tests.oracle import OracleEvent, row_values
 from tests.property.view_cases import AGGREGATIONS, columns

@@ -23,12 +23,12 @@ import pyarrow as pa
 from feature_store.compute import Mode, compute_file, features_at
 from feature_store.event_columns import EventColumns, event_columns
 from feature_store.offline_tables import ARRIVAL
-from feature_store.online_decoder import RowDecoder
-from feature_store.online_encoder import RowEncoder
+from feature_store.online.online_decoder import RowDecoder
+from feature_store.online.online_encoder import RowEncoder
+from feature_store.online.view_rows import EXPIRED, NOT_FOUND, PRESENT, ViewRow
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.row_values import Value, value_lists
-from feature_store.view_rows import EXPIRED, NOT_FOUND, PRESENT, ViewRow
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace import FeatureView, Float64, Int64, Project, String
 from headrace.spec.streams import EventStream
 from tests.oracle import OracleEvent, row_values

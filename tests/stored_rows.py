@@ -1,6 +1,6 @@
 """What an encoder's commands would leave in Redis, by key; for laws that need no server."""
 
-from feature_store.online_encoder import RowEncoder
+from feature_store.online.online_encoder import RowEncoder
 from feature_store.rows import RowBatch
 
 __all__ = ["parse_command", "stored_rows"]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from feature_store.compute import features_at
 from feature_store.event_columns import EventColumns
 from feature_store.ids import event_ids64
-from feature_store.lookup import LookupRequest, OnlineReader
-from feature_store.offline_log import log_folder, read_segment, segments_below
+from feature_store.offline.offline_log import log_folder, read_segment, segments_below
+from feature_store.online.lookup import LookupRequest, OnlineReader
 from feature_store.plan import NULL, ViewPlan, compile_view, to_steps
 from headrace.clock import format_us, parse_us
 from headrace.config import Settings

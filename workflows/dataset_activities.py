@@ -61,13 +61,13 @@ class DatasetActivities:
         )
 
     def _matured_span_us(self, project: Project, model: Model, matured_us: int) -> int:
-        from feature_store.event_log import first_event_us
+        from feature_store.offline.event_log import first_event_us
 
         first_us = first_event_us(self._settings.offline_dir, project, model.events)
         return 0 if first_us is None else max(0, matured_us - first_us)
 
     def _build(self, project: Project, model: Model, start_us: int, end_us: int, as_of_us: int) -> DatasetManifest:
-        from feature_store.dataset import build_dataset  # numba takes a second, which every start would pay
+        from feature_store.training.dataset import build_dataset  # numba takes a second, which every start would pay
 
         return build_dataset(
             self._settings,

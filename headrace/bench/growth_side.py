@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.rows import RowBatch
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace.bench.workload import TRANSACTIONS
 from headrace.clock import SystemClock
 from headrace.spec.aggregations import count, mean

@@ -9,7 +9,13 @@ from typing import Any
 
 import redis
 
-from feature_store.online_layout import encode_timestamp, encode_value, entity_key, feature_field, timestamp_field
+from feature_store.online.online_layout import (
+    encode_timestamp,
+    encode_value,
+    entity_key,
+    feature_field,
+    timestamp_field,
+)
 
 __all__ = ["HandMade"]
 

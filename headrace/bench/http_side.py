@@ -38,7 +38,7 @@ def _feast(task: dict[str, Any]) -> None:
     warnings.simplefilter("ignore")
     from feast.feature_server import start_server
 
-    from feature_store.feast_registry import FeastRegistry, open_feast
+    from feature_store.definitions.feast_registry import FeastRegistry, open_feast
 
     home = Path(task["home"])
     settings = replace(load_settings(home), home=home / "feast")

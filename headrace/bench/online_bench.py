@@ -12,11 +12,11 @@ from typing import TypeVar
 import numpy as np
 
 from feature_store.event_columns import event_columns
-from feature_store.lookup import LookupRequest, OnlineReader
+from feature_store.online.lookup import LookupRequest, OnlineReader
+from feature_store.online.redis_online import OnlineWriter
 from feature_store.plan import compile_view
-from feature_store.redis_online import OnlineWriter
 from feature_store.rows import RowBatch
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace.bench.cores import describe_machine, pin, split_cores, wait_for_quiet
 from headrace.bench.row import BenchRow
 from headrace.bench.workload import CUSTOMERS, TERMINALS, make_events, make_project, percentile
@@ -163,7 +163,7 @@ def store_rows(settings: Settings, project: Project, rows: dict[FeatureView, Row
 
 
 def _feast(settings: Settings, project: Project):  # type: ignore[no-untyped-def] # Feast's store; imported here, as it takes seconds
-    from feature_store.feast_registry import FeastRegistry, open_feast
+    from feature_store.definitions.feast_registry import FeastRegistry, open_feast
 
     own = replace(settings, home=settings.home / "feast")
     FeastRegistry(own, project).apply()

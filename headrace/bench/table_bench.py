@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_store.compute import features_at
+from feature_store.definitions.feast_registry import FeastRegistry
 from feature_store.event_columns import event_columns
-from feature_store.feast_registry import FeastRegistry
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import TIMESTAMP, feature_table
 from feature_store.plan import NEVER_US, compile_view
 from feature_store.rows import RowBatch

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_store.offline_log import log_folder
+from feature_store.offline.offline_log import log_folder
 from headrace.bench.workload import make_project
 from headrace.config import Settings, load_settings
 from headrace.spec.project import Project
@@ -59,7 +59,7 @@ def _measure(run: Callable[[], pa.Table], rounds: int) -> dict[str, float | str]
 
 
 def _headrace(task: dict[str, Any], settings: Settings, project: Project) -> Callable[[], pa.Table]:
-    from feature_store.feast_registry import open_feast
+    from feature_store.definitions.feast_registry import open_feast
 
     return _historical(open_feast(settings, project.name), task, project)
 

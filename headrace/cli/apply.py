@@ -9,7 +9,7 @@ from headrace.config import load_settings
 from headrace.spec.project import load_project
 
 if TYPE_CHECKING:
-    from feature_store.feast_registry import Change
+    from feature_store.definitions.feast_registry import Change
 
 __all__ = ["configure", "run"]
 
@@ -24,8 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     project = load_project(args.project)
-    from feature_store.feast_registry import FeastRegistry
-    from feature_store.registered_views import differing_views, versions_of, write_registered
+    from feature_store.definitions.feast_registry import FeastRegistry
+    from feature_store.definitions.registered_views import differing_views, versions_of, write_registered
     from streams.worker_lock import RESTART, running_workers
 
     settings = load_settings()

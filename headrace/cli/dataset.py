@@ -63,7 +63,7 @@ def instant(text: str, option: str) -> int:
 
 
 def _build(args: argparse.Namespace) -> "DatasetManifest":
-    from feature_store.dataset import build_dataset
+    from feature_store.training.dataset import build_dataset
 
     project = load_project(args.project)
     model = project.only_model(args.model)
@@ -91,7 +91,7 @@ def _show(args: argparse.Namespace) -> "DatasetManifest":
 
 
 def _verify(args: argparse.Namespace) -> "DatasetManifest":
-    from feature_store.dataset import verify_dataset
+    from feature_store.training.dataset import verify_dataset
 
     with Teller() as tell:
         tell("dataset", "reading the rows" + (" and computing them again" if args.project else ""))

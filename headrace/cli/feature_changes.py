@@ -10,7 +10,7 @@ from headrace.errors import HeadraceError, UnavailableError
 from headrace.spec.project import Project
 
 if TYPE_CHECKING:
-    from feature_store.change_plan import PlannedChange
+    from feature_store.definitions.change_plan import PlannedChange
 
 __all__ = ["duration_text", "live_readers", "show_plan"]
 
@@ -26,7 +26,7 @@ _COLOURS = {
 
 def show_plan(project: Project, args: argparse.Namespace, *, only: str = "") -> int:
     """Print the plan, of one view or of all; 1 when a change would break somebody."""
-    from feature_store.change_plan import plan_changes
+    from feature_store.definitions.change_plan import plan_changes
 
     settings = load_settings()
     readers, notes = live_readers(settings, project)

@@ -12,7 +12,7 @@ from headrace.spec.project import Project
 from headrace.spec.streams import EventStream
 
 if TYPE_CHECKING:
-    from feature_store.bucket_answers import Run
+    from feature_store.training.bucket_answers import Run
 
 __all__ = ["add_out_of_core", "add_ray", "compute_out_of_core", "memory_bytes", "where_answered"]
 
@@ -40,13 +40,13 @@ def where_answered(args: argparse.Namespace, project: Project) -> "Run":
     Raises:
         ConfigError: without ``--memory`` there are no buckets, or ray is not installed.
     """
-    from feature_store.bucket_answers import run_here
+    from feature_store.training.bucket_answers import run_here
 
     if not args.ray:
         return run_here
     if not args.memory:
         raise ConfigError("--ray needs --memory", hint="say how much this machine may hold at once, such as 2GB")
-    from feature_store.ray_buckets import run_on
+    from feature_store.training.ray_buckets import run_on
 
     return run_on(args.ray, project.path)
 
@@ -59,7 +59,7 @@ def compute_out_of_core(
     Raises:
         ConfigError: a size, a file or a folder is wrong, or ray is not installed.
     """
-    from feature_store.file_spill import compute_file_spilled
+    from feature_store.training.file_spill import compute_file_spilled
 
     if args.spill is not None and not args.spill.is_dir():
         raise ConfigError(f"{args.spill} is no folder", hint="make it, or leave out --spill")

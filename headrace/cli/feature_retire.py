@@ -14,7 +14,7 @@ __all__ = ["retire"]
 
 def retire(project: Project, args: argparse.Namespace) -> int:
     """Remove it, or say what would go."""
-    from feature_store.retire_view import retire_view
+    from feature_store.upkeep.retire_view import retire_view
 
     settings = load_settings()
     readers, notes = live_readers(settings, project)

@@ -166,7 +166,7 @@ def _read(path: Path) -> Any:
 
 
 def _lookup(project: Project, args: argparse.Namespace) -> int:
-    from feature_store.lookup import LookupRequest, OnlineReader
+    from feature_store.online.lookup import LookupRequest, OnlineReader
 
     entities = _entities(project, args.entities)
     views = [project.view(name) for name in args.view] or [v for v in project.views if v.entity in entities]

@@ -13,7 +13,7 @@ from headrace.errors import ConfigError
 from headrace.spec.project import Project, load_project
 
 if TYPE_CHECKING:
-    from feature_store.offline_log import LogKind
+    from feature_store.offline.offline_log import LogKind
 
 __all__ = ["configure", "run"]
 
@@ -68,7 +68,7 @@ def logs_of(project: Project) -> "list[tuple[LogKind, str]]":
 
 
 def _files(settings: Settings, project: Project, kind: str | None, name: str | None) -> Iterator[Path]:
-    from feature_store.offline_log import log_folder, segments_below
+    from feature_store.offline.offline_log import log_folder, segments_below
 
     for log, called in logs_of(project):
         if kind in (None, log) and name in (None, called):
@@ -77,9 +77,9 @@ def _files(settings: Settings, project: Project, kind: str | None, name: str | N
 
 
 def _compact(settings: Settings, project: Project, args: argparse.Namespace, tell: Teller) -> Iterator[dict[str, Any]]:
-    from feature_store.compaction import compact, feature_order
-    from feature_store.log_lock import upkeep_lock
-    from feature_store.offline_log import log_folder
+    from feature_store.offline.log_lock import upkeep_lock
+    from feature_store.offline.offline_log import log_folder
+    from feature_store.upkeep.compaction import compact, feature_order
 
     if args.target_mb < 1:
         raise ConfigError(f"--target-mb is {args.target_mb}", hint="give 1 or more; 64 suits most")
@@ -113,7 +113,7 @@ def _compact(settings: Settings, project: Project, args: argparse.Namespace, tel
 
 def _settled_below(settings: Settings, project: Project, kind: str, name: str, folder: Path) -> int:
     """Offset below which no restart takes a segment back."""
-    from feature_store.log_bounds import committed_below
+    from feature_store.offline.log_bounds import committed_below
     from feature_store.plan import compile_view
     from streams.snapshot_chain import offsets_kept
     from streams.snapshot_places import snapshot_store
@@ -127,8 +127,8 @@ def _settled_below(settings: Settings, project: Project, kind: str, name: str, f
 
 
 def _retain(settings: Settings, project: Project, args: argparse.Namespace, tell: Teller) -> Iterator[dict[str, Any]]:
-    from feature_store.log_lock import upkeep_lock
-    from feature_store.retention import check_datasets, due, remove, retentions
+    from feature_store.offline.log_lock import upkeep_lock
+    from feature_store.upkeep.retention import check_datasets, due, remove, retentions
 
     with upkeep_lock(settings.offline_dir, project.name):
         wanted = retentions(settings.offline, project)

@@ -103,7 +103,7 @@ def _print_status(status: "StackStatus") -> None:
 
 def _stream_workers(settings: Settings) -> list[dict[str, Any]]:
     """Those that run, with the views of which others are registered by now than they know."""
-    from feature_store.registered_views import differing_views, read_registered
+    from feature_store.definitions.registered_views import differing_views, read_registered
     from streams.worker_lock import running_workers
 
     found = []

@@ -20,7 +20,7 @@ from headrace.spec.streams import EventStream
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from feature_store.comparison import FeatureComparison
+    from feature_store.verification.comparison import FeatureComparison
     from headrace.contracts.predictions import PredictionRecord
 
 __all__ = ["configure", "run"]
@@ -77,7 +77,7 @@ def _wait_for_stream(settings: Settings, project: Project, timeout_s: float) -> 
 
 
 def _check_predictions(settings: Settings, project: Project, model: Model, sample: int | None) -> dict[str, Any]:
-    from feature_store.verify import PredictionVerifier
+    from feature_store.verification.verify import PredictionVerifier
 
     verifier = PredictionVerifier(model, *_model_events(settings, project, model))
     for batch in _batches(_sampled(_predictions(settings, model.name), sample)):
@@ -91,8 +91,8 @@ def _check_predictions(settings: Settings, project: Project, model: Model, sampl
 
 
 def _check_online(settings: Settings, project: Project, sample: int) -> dict[str, Any]:
-    from feature_store.lookup import OnlineReader
-    from feature_store.verify_online import OnlineVerifier
+    from feature_store.online.lookup import OnlineReader
+    from feature_store.verification.verify_online import OnlineVerifier
 
     reader = OnlineReader(settings.redis.url, project)
     events = {stream.name: _events(settings, project, stream) for stream in project.streams}
@@ -114,7 +114,7 @@ def _model_events(settings: Settings, project: Project, model: Model) -> "tuple[
 
 
 def _events(settings: Settings, project: Project, stream: EventStream) -> "pa.Table":
-    from feature_store.event_log import read_events
+    from feature_store.offline.event_log import read_events
 
     return read_events(settings.offline_dir, project, stream, project.labels_of(stream), with_late=False)
 

@@ -27,7 +27,7 @@ PREDICTIONS = Topic(
     key="routing unit",
     value="contracts.predictions.PredictionRecord",
     writer="serving",
-    readers=("monitors", "feature_store.verify"),
+    readers=("monitors", "feature_store.verification.verify"),
 )
 
 DRIFT = Topic(

@@ -21,9 +21,9 @@ PURE_NAMES = re.compile(
 PURE = (
     *PURE_PARTS,
     *(
-        f"{package}.{path.stem}"
+        ".".join(path.relative_to(_ROOT).with_suffix("").parts)
         for package in PACKAGES
-        for path in sorted((_ROOT / package).glob("*.py"))
+        for path in sorted((_ROOT / package).rglob("*.py"))
         if PURE_NAMES.fullmatch(path.stem)
     ),
 )

@@ -11,10 +11,10 @@ import numpy as np
 
 import headrace as hr
 from feature_store.compute import EventColumns, features_at
-from feature_store.online_decoder import RowDecoder
-from feature_store.online_encoder import RowEncoder
+from feature_store.online.online_decoder import RowDecoder
+from feature_store.online.online_encoder import RowEncoder
 from feature_store.plan import ViewPlan, compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace import FeatureView, Int64, lifetime
 from tests.stored_rows import stored_rows
 

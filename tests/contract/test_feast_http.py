@@ -8,7 +8,7 @@ import httpx
 import pytest
 from feast.feature_server import get_app
 
-from feature_store.feast_registry import FeastRegistry, open_feast
+from feature_store.definitions.feast_registry import FeastRegistry, open_feast
 from headrace.config import Settings
 from tests.integration.serving_house import House, payment
 from tests.unit.serving.cards import NOON_US

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from feast import FeatureStore, RepoConfig
 
-from feature_store.compaction import compact, feature_order
 from feature_store.compute import EventColumns, features_at
-from feature_store.feast_registry import FeastRegistry, open_feast
-from feature_store.offline_log import log_folder, segments, write_segment
+from feature_store.definitions.feast_registry import FeastRegistry, open_feast
+from feature_store.offline.offline_log import log_folder, segments, write_segment
 from feature_store.offline_tables import TIMESTAMP, feature_schema, feature_table
 from feature_store.plan import compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
+from feature_store.upkeep.compaction import compact, feature_order
 from headrace import EventStream, FeatureView, Float64, Int64, Project, String, count, last_k, mean, top_k
 from headrace.cli.main import main
 from headrace.config import RedisSettings, Settings

@@ -18,8 +18,8 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import DoubleList, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from feature_store.feast_registry import FeastRegistry, open_feast
-from feature_store.online_layout import (
+from feature_store.definitions.feast_registry import FeastRegistry, open_feast
+from feature_store.online.online_layout import (
     encode_timestamp,
     encode_value,
     entity_key,
@@ -27,9 +27,9 @@ from feature_store.online_layout import (
     row_field,
     state_field,
 )
+from feature_store.online.redis_online import OnlineWriter
 from feature_store.plan import compile_view
-from feature_store.redis_online import OnlineWriter
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace import (
     EventStream,
     FeatureView,

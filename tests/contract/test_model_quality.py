@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_store.dataset import build_from_events
+from feature_store.training.dataset import build_from_events
 from headrace import Model, load_project
 from headrace.artifact_format import LoadedModel
 from headrace.clock import parse_us

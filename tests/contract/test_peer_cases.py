@@ -14,7 +14,7 @@ from feature_store.compute import compute_file, features_at
 from feature_store.event_columns import event_columns
 from feature_store.offline_tables import ARRIVAL, LABEL_ARRIVAL
 from feature_store.plan import compile_view
-from feature_store.training_rows import training_rows
+from feature_store.training.training_rows import training_rows
 from headrace import FeatureView, LabelStream, Model, Project, mean
 from tests.contract.peer_cases import (
     chronon_joins,

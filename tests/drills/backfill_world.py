@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from feature_store.applied_views import AppliedViews, change_applied
+from feature_store.definitions.applied_views import AppliedViews, change_applied
 from feature_store.plan import compile_view
 from feature_store.rows import RowBatch
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace.config import Settings
 from headrace.contracts.topics import keyed_topic
 from headrace.spec.features import FeatureView

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from feature_store.offline_log import log_folder
+from feature_store.offline.offline_log import log_folder
 from feature_store.offline_tables import event_schema, label_schema
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.rows import RowBatch

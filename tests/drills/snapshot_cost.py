@@ -16,7 +16,7 @@ import numpy as np
 
 import headrace as hr
 from feature_store.plan import compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from streams.snapshot_chain import SnapshotChain
 from streams.snapshot_piece import Snapshot
 from streams.snapshot_store import FolderStore

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from feature_store.offline_log import log_folder, segments_below
+from feature_store.offline.offline_log import log_folder, segments_below
 from headrace.config import RedisSettings, Settings, StreamSettings
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project, load_project

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_store.event_log import read_events, read_labels
+from feature_store.offline.event_log import read_events, read_labels
 from headrace.config import RedisSettings, Settings
 from headrace.contracts.topics import dead_letters
 from headrace.spec.project import Project

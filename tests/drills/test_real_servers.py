@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import redis
 
-from feature_store.lookup import NOT_FOUND, LookupRequest, OnlineReader
+from feature_store.online.lookup import NOT_FOUND, LookupRequest, OnlineReader
 from headrace.config import Settings, load_settings
 from headrace.local.stack import EmbeddedStack
 from headrace.spec.features import FeatureView

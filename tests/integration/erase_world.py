@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from feature_store.lookup import LookupRequest, OnlineReader
-from feature_store.redis_online import connect
+from feature_store.online.lookup import LookupRequest, OnlineReader
+from feature_store.online.redis_online import connect
 from headrace.config import Settings
 from headrace.errors import UnavailableError
 from headrace.kafka_clients import end_offsets, ensure_topics

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import uvloop
 
+from feature_store.online.redis_online import OnlineWriter, connect
 from feature_store.plan import compile_view, to_steps
-from feature_store.redis_online import OnlineWriter, connect
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace.config import Settings
 from headrace.contracts.codec import decode
 from headrace.contracts.predictions import PredictionRecord

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feature_store.compaction import compact, feature_order
-from feature_store.dataset import build_dataset
-from feature_store.lookup import NOT_FOUND
-from feature_store.offline_log import covered, list_files, log_folder
+from feature_store.offline.offline_log import covered, list_files, log_folder
+from feature_store.online.lookup import NOT_FOUND
+from feature_store.training.dataset import build_dataset
+from feature_store.upkeep.compaction import compact, feature_order
 from headrace.cli.main import main
 from headrace.config import Settings
 from headrace.dataset_format import read_dataset

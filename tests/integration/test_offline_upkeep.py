@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_store.event_log import read_events
-from feature_store.offline_log import log_folder, segments_below
+from feature_store.offline.event_log import read_events
+from feature_store.offline.offline_log import log_folder, segments_below
 from headrace.cli.main import main
 from headrace.config import Settings, StreamSettings
 from headrace.errors import UnavailableError

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import redis
 
-from feature_store.lookup import NOT_FOUND, PRESENT, AsyncOnlineReader, LookupRequest, OnlineReader, ViewRow
-from feature_store.online_layout import entity_key, state_field
+from feature_store.online.lookup import NOT_FOUND, PRESENT, AsyncOnlineReader, LookupRequest, OnlineReader, ViewRow
+from feature_store.online.online_layout import entity_key, state_field
+from feature_store.online.redis_online import OnlineWriter
 from feature_store.plan import ViewPlan, compile_view
-from feature_store.redis_online import OnlineWriter
 from headrace import EventStream, FeatureView, Float64, Int64, Project, String, count, mean
 from headrace.config import Settings
 from headrace.errors import IntegrityError, RejectedError, UnavailableError

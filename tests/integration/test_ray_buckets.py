@@ -13,11 +13,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from feature_store import dataset_spill, file_spill
-from feature_store.bucket_answers import Bucket
 from feature_store.compute import compute_file
-from feature_store.file_spill import compute_file_spilled
-from feature_store.ray_buckets import run_on
+from feature_store.training import dataset_spill, file_spill
+from feature_store.training.bucket_answers import Bucket
+from feature_store.training.file_spill import compute_file_spilled
+from feature_store.training.ray_buckets import run_on
 from headrace import load_project
 from headrace.cli.main import main
 from headrace.clock import format_us

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from feature_store.redis_pipe import RedisPipe
+from feature_store.online.redis_pipe import RedisPipe
 from headrace.config import Settings
 from headrace.errors import IntegrityError, RejectedError, UnavailableError
 

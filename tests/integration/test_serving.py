@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from feature_store.redis_online import connect
+from feature_store.online.redis_online import connect
 from headrace.config import KafkaSettings, RedisSettings, Settings
 from headrace.contracts.redis_keys import serving_key
 from headrace.contracts.rollout import Stage

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import TopicPartition
 
-from feature_store.redis_online import connect
+from feature_store.online.redis_online import connect
 from headrace import ArrowBatches, Avro
 from headrace.config import Settings
 from headrace.contracts.codec import encode

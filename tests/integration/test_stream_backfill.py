@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_store.applied_views import read_applied
-from feature_store.compaction import compact
-from feature_store.log_bounds import committed_below
-from feature_store.log_lock import backfill_lock, no_backfills, upkeep_lock
-from feature_store.offline_log import log_folder
+from feature_store.definitions.applied_views import read_applied
+from feature_store.offline.log_bounds import committed_below
+from feature_store.offline.log_lock import backfill_lock, no_backfills, upkeep_lock
+from feature_store.offline.offline_log import log_folder
 from feature_store.plan import compile_view
+from feature_store.upkeep.compaction import compact
 from headrace.config import Settings
 from headrace.errors import RejectedError
 from headrace.spec.project import Project, load_project

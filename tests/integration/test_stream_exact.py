@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from feature_store.event_log import read_events
+from feature_store.offline.event_log import read_events
 from headrace.config import Settings
 from headrace.errors import UnavailableError
 from headrace.spec.project import Project

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 
-from feature_store.event_log import read_events
+from feature_store.offline.event_log import read_events
 from headrace.clock import parse_us
 from headrace.config import SchemaRegistrySettings, Settings
 from headrace.demo.generator import World, generate

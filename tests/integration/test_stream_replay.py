@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from feature_store.compute import compute_file
-from feature_store.event_log import read_events
+from feature_store.offline.event_log import read_events
 from headrace.config import Settings
 from headrace.demo.generator import World, generate
 from headrace.spec.project import Project, load_project

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from feature_store.lookup import LookupRequest, OnlineReader, ViewRow
-from feature_store.online_layout import decode_value, entity_key, feature_field
+from feature_store.online.lookup import LookupRequest, OnlineReader, ViewRow
+from feature_store.online.online_layout import decode_value, entity_key, feature_field
 from headrace import EventStream, FeatureView, Int64, Project, count
 from headrace.clock import format_us
 from headrace.config import Settings

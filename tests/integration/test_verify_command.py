@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import event_schema
+from feature_store.online.redis_online import OnlineWriter
 from feature_store.plan import compile_view
-from feature_store.redis_online import OnlineWriter
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace.cli.main import main
 from headrace.config import Settings
 from headrace.contracts.codec import encode

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_store.applied_views import read_applied
-from feature_store.feast_registry import FeastRegistry, open_feast
-from feature_store.offline_log import log_folder, segments_below
+from feature_store.definitions.applied_views import read_applied
+from feature_store.definitions.feast_registry import FeastRegistry, open_feast
+from feature_store.offline.offline_log import log_folder, segments_below
 from headrace.cli.main import main
 from headrace.config import Settings
 from headrace.errors import RejectedError, UnavailableError

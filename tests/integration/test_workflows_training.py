@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import event_schema, label_schema
 from headrace.config import Settings
 from headrace.contracts.control import ControllerStart, ControllerState, OperatorCommand

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store.asof_join import AsOfSource, join_in_memory
-from feature_store.asof_sql import SqlAsOfJoin
+from feature_store.offline.asof_join import AsOfSource, join_in_memory
+from feature_store.offline.asof_sql import SqlAsOfJoin
 
 TIME = pa.timestamp("us", tz="UTC")
 KEYS = {

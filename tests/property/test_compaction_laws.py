@@ -11,9 +11,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store.compaction import FileSteps, compact
-from feature_store.log_reading import read_log
-from feature_store.offline_log import covered, drop_from, end_offset, list_files, segments, write_segment
+from feature_store.offline.log_reading import read_log
+from feature_store.offline.offline_log import covered, drop_from, end_offset, list_files, segments, write_segment
+from feature_store.upkeep.compaction import FileSteps, compact
 
 SCHEMA = pa.schema([pa.field("key", pa.int64()), pa.field("at", pa.int64()), pa.field("_offset", pa.int64())])
 

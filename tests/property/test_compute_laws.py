@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from feature_store.compute import EventColumns, evaluate, features_at
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from tests.oracle import OracleEvent, row_values
 from tests.property.view_cases import as_list, batches, changes, columns, views
 

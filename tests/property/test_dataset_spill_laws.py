@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store import dataset_spill
-from feature_store.bucket_answers import Answer, Answered, Bucket, run_here
 from feature_store.compute import Mode
-from feature_store.dataset import build_dataset, rebuild_dataset
+from feature_store.training import dataset_spill
+from feature_store.training.bucket_answers import Answer, Answered, Bucket, run_here
+from feature_store.training.dataset import build_dataset, rebuild_dataset
 from headrace.config import Settings
 from headrace.errors import RejectedError
 from headrace.spec.features import FeatureView

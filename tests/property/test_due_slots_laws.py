@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_store.due_slots import DueSlots
 from feature_store.plan import NEVER_US, NULL
+from feature_store.state.due_slots import DueSlots
 
 SIZES = st.sampled_from([16, 64, 256, 1024, 8192])
 INSTANTS = st.integers(0, 60)

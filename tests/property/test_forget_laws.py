@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from feature_store.forget import forget_events, forget_keys, held_keys
 from feature_store.plan import compile_view
 from feature_store.rows import RowBatch
-from feature_store.view_state import ViewState
+from feature_store.state.forget import forget_events, forget_keys, held_keys
+from feature_store.state.view_state import ViewState
 from tests.oracle import OracleEvent
 from tests.property.view_cases import as_list, batches, columns, views
 

@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store.online_decoder import RowDecoder
-from feature_store.online_encoder import RowEncoder
+from feature_store.online.online_decoder import RowDecoder
+from feature_store.online.online_encoder import RowEncoder
+from feature_store.online.view_rows import NOT_FOUND, PRESENT, STALE
 from feature_store.own_event import OwnEvent
 from feature_store.plan import compile_view
 from feature_store.row_values import Value
-from feature_store.view_rows import NOT_FOUND, PRESENT, STALE
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace import FeatureView
 from tests.oracle import OracleEvent, row_values
 from tests.property.view_cases import batches, columns, views

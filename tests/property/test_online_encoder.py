@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from feature_store.kernels import shape_of
-from feature_store.online_encoder import CHUNK_BYTES, CHUNK_ROWS, RowEncoder
-from feature_store.online_layout import (
+from feature_store.online.online_encoder import CHUNK_BYTES, CHUNK_ROWS, RowEncoder
+from feature_store.online.online_layout import (
     HEADER_WORDS,
     StoredRow,
     encode_row,

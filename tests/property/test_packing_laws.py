@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from feature_store.packing_kernels import pack_state, packed_size, read_size, unpack_state
+from feature_store.online.packing_kernels import pack_state, packed_size, read_size, unpack_state
+from feature_store.online.state_layout import decode_state, encode_state
 from feature_store.plan import MAX_STATE_EVENTS, NULL
-from feature_store.state_layout import decode_state, encode_state
 from headrace.errors import IntegrityError
 from tests.property.test_online_encoder import INT64, times
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store.reply_kernels import MALFORMED, gather, read_replies
+from feature_store.online.reply_kernels import MALFORMED, gather, read_replies
 
 VALUES = st.none() | st.binary(max_size=40)
 

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
-from feature_store import sketch_marks
 from feature_store.compute import EventColumns, features_at
-from feature_store.online_decoder import RowDecoder
-from feature_store.online_encoder import RowEncoder
+from feature_store.online.online_decoder import RowDecoder
+from feature_store.online.online_encoder import RowEncoder
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.sketch_layout import decode_sketches, encode_sketches
 from feature_store.sketches import opener
-from feature_store.state_merge import merge
-from feature_store.view_state import ViewState
+from feature_store.state import sketch_marks
+from feature_store.state.state_merge import merge
+from feature_store.state.view_state import ViewState
 from headrace.errors import DefinitionError, IntegrityError
 from tests.oracle import OracleEvent, row_values
 from tests.property.view_cases import as_list, columns

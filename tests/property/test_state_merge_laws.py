@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import headrace as hr
 from feature_store.plan import compile_view
-from feature_store.state_merge import merge
-from feature_store.view_state import ViewState
+from feature_store.state.state_merge import merge
+from feature_store.state.view_state import ViewState
 from headrace.errors import IntegrityError
 from tests.property.view_cases import batches, columns, views
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_store.kernels import shape_of
-from feature_store.lookup_wire import LookupRequest, LookupWire
-from feature_store.online_decoder import NOT_FOUND, PRESENT, RowDecoder
-from feature_store.online_layout import HEADER_WORDS, ROW_FORMAT, StoredRow, encode_row
+from feature_store.online.lookup_wire import LookupRequest, LookupWire
+from feature_store.online.online_decoder import NOT_FOUND, PRESENT, RowDecoder
+from feature_store.online.online_layout import HEADER_WORDS, ROW_FORMAT, StoredRow, encode_row
+from feature_store.online.stored_lookup import StoredLookup
 from feature_store.plan import ViewPlan
-from feature_store.stored_lookup import StoredLookup
 from headrace import Project
 from headrace.errors import IntegrityError
 from tests.property.test_online_encoder import PLANS, STREAM

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from feature_store import query_kernels, table_kernels
-from feature_store.state_arrays import IDS, SLOT, empty_ids, empty_pending
+from feature_store import query_kernels
+from feature_store.state import table_kernels
+from feature_store.state.state_arrays import IDS, SLOT, empty_ids, empty_pending
 
 NUMBERS = st.integers(0, 40)
 EVENTS = st.lists(st.tuples(NUMBERS, st.integers(0, 9)), max_size=30)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from feature_store.plan import NEVER_US, ViewPlan, compile_view
 from feature_store.rows import RowBatch
-from feature_store.view_state import BEGINNING_US, ViewState
+from feature_store.state.view_state import BEGINNING_US, ViewState
 from tests.oracle import OracleEvent, row_values
 from tests.property.view_cases import Batch, as_list, batches, changes, columns, views
 

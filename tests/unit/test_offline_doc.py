@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import TIMESTAMP, event_schema, feature_schema, label_schema
 from headrace.cli.main import main
 from headrace.spec.project import load_project

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from feature_store.compute import Mode
+from feature_store.online.view_rows import PRESENT
 from feature_store.row_values import Value
-from feature_store.view_rows import PRESENT
 from headrace import Bool, EventStream, FeatureView, Float64, Int64, String
 from headrace.clock import parse_us
 from headrace.spec.aggregations import Feature

@@ -7,7 +7,7 @@ change afterwards is an outcome, by a label. So where a rating is corrected in C
     rating 2 at 05:45, said at 07:00 to have been 5:     06:30 reads 2 in both,   08:30 reads 5 there and 2 here
 """
 
-from feature_store.view_rows import NOT_FOUND
+from feature_store.online.view_rows import NOT_FOUND
 from headrace import lifetime, mean, sliding
 from tests.contract.peer_cases.case import Ask, Case, e
 

@@ -3,7 +3,7 @@
 Windows are ten minutes, closed at the old edge, unless a case says otherwise.
 """
 
-from feature_store.view_rows import NOT_FOUND
+from feature_store.online.view_rows import NOT_FOUND
 from headrace import col, count, first, last, last_k, max, mean, sliding, sum
 from tests.contract.peer_cases.case import Ask, Case, e
 

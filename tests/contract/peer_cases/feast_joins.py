@@ -4,7 +4,7 @@ That is ``last`` over a window of the ttl's length with closed="both", or over a
 A view's own ``ttl`` is another thing: it says how old a row of features may be, see the cases at the end.
 """
 
-from feature_store.view_rows import EXPIRED, NOT_FOUND, PRESENT
+from feature_store.online.view_rows import EXPIRED, NOT_FOUND, PRESENT
 from headrace import count, last, lifetime, max, mean, min, sliding, std, sum, var
 from tests.contract.peer_cases.case import Ask, Case, e
 

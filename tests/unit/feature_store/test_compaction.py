@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_store.compaction import compact, feature_order
-from feature_store.log_bounds import committed_below
-from feature_store.log_lock import upkeep_lock
-from feature_store.offline_log import read_segment, segments, write_segment
+from feature_store.offline.log_bounds import committed_below
+from feature_store.offline.log_lock import upkeep_lock
+from feature_store.offline.offline_log import read_segment, segments, write_segment
+from feature_store.upkeep.compaction import compact, feature_order
 from headrace.errors import IntegrityError, RejectedError
 
 ORDER = feature_order("shop")

@@ -6,9 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_store.erase_datasets import erase_datasets, erased_datasets
-from feature_store.erase_influence import Influence
-from feature_store.erase_logs import (
+from feature_store.ids import event_ids64
+from feature_store.offline.event_log import read_events, read_labels
+from feature_store.offline.offline_log import log_folder, read_segment, segments_below, write_segment
+from feature_store.offline_tables import event_schema, feature_table, label_schema
+from feature_store.plan import NULL, ViewPlan, compile_view
+from feature_store.state.view_state import ViewState
+from feature_store.upkeep.erase_datasets import erase_datasets, erased_datasets
+from feature_store.upkeep.erase_influence import Influence
+from feature_store.upkeep.erase_logs import (
     Rewritten,
     column_values,
     erase_events,
@@ -17,13 +23,7 @@ from feature_store.erase_logs import (
     find_events,
     rewrite,
 )
-from feature_store.erased import ErasedSubjects
-from feature_store.event_log import read_events, read_labels
-from feature_store.ids import event_ids64
-from feature_store.offline_log import log_folder, read_segment, segments_below, write_segment
-from feature_store.offline_tables import event_schema, feature_table, label_schema
-from feature_store.plan import NULL, ViewPlan, compile_view
-from feature_store.view_state import ViewState
+from feature_store.upkeep.erased import ErasedSubjects
 from headrace import EventStream, FeatureView, Float64, LabelStream, Model, Project, String, count, sum
 from headrace.contracts.artifacts import DatasetManifest
 from headrace.dataset_format import read_dataset, write_dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_store.erased import ErasedSubjects
+from feature_store.upkeep.erased import ErasedSubjects
 from headrace.errors import IntegrityError
 
 CARD, SALE = 481_516_234_215_108, 602_214_076_000_001

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store.event_log import read_events, read_labels
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.offline.event_log import read_events, read_labels
+from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import event_schema, label_schema
 from headrace import EventStream, Float64, Int64, LabelStream, Project, String
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_store import file_spill
 from feature_store.compute import compute_file
-from feature_store.file_spill import compute_file_spilled
-from feature_store.spill import Spill
+from feature_store.training import file_spill
+from feature_store.training.file_spill import compute_file_spilled
+from feature_store.training.spill import Spill
 from headrace import Project, load_project
 from headrace.cli.main import main
 from headrace.errors import ConfigError

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from feature_store.compute import features_at
-from feature_store.erase_influence import Influence
 from feature_store.event_columns import event_columns
-from feature_store.forget import forget_events
 from feature_store.plan import compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.forget import forget_events
+from feature_store.state.view_state import ViewState
+from feature_store.upkeep.erase_influence import Influence
 from headrace import (
     EventStream,
     FeatureView,

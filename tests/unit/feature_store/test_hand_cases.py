@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from feature_store.view_rows import NOT_FOUND, PRESENT
+from feature_store.online.view_rows import NOT_FOUND, PRESENT
 from headrace import EventStream, FeatureView, Float64, Int64, col, count, first, last, last_k, max, mean, sum
 from headrace.clock import parse_us
 from headrace.spec.aggregations import Feature

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import headrace as hr
-from feature_store import state_memory
-from feature_store.cache_kernels import TOGETHER
 from feature_store.plan import compile_view
-from feature_store.view_state import ViewState
+from feature_store.state import state_memory
+from feature_store.state.cache_kernels import TOGETHER
+from feature_store.state.view_state import ViewState
 
 STREAM = hr.EventStream(
     "sales", key="card", time="at", id="sale", schema={"card": hr.Int64, "eur": hr.Int64}, lateness="10s"

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from feature_store.log_reading import read_log
-from feature_store.log_schema import check_newest
-from feature_store.offline_log import segments_below, write_segment
+from feature_store.offline.log_reading import read_log
+from feature_store.offline.log_schema import check_newest
+from feature_store.offline.offline_log import segments_below, write_segment
 from headrace.errors import ConfigError
 
 NOW = pa.schema(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from feature_store.lookup_wire import LookupRequest, LookupWire
-from feature_store.online_layout import entity_key
+from feature_store.online.lookup_wire import LookupRequest, LookupWire
+from feature_store.online.online_layout import entity_key
 from headrace import EventStream, FeatureView, Int64, Project, String, count
 from headrace.errors import RejectedError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store.offline_log import (
+from feature_store.offline.offline_log import (
     drop_from,
     end_offset,
     log_folder,

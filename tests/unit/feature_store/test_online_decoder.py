@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from feature_store.online_decoder import RowDecoder
-from feature_store.online_layout import StoredRow, encode_row
+from feature_store.online.online_decoder import RowDecoder
+from feature_store.online.online_layout import StoredRow, encode_row
+from feature_store.online.view_rows import EXPIRED, NOT_FOUND, PRESENT, STALE, ViewRow
 from feature_store.own_event import OwnEvent
 from feature_store.plan import NEVER_US, ViewPlan, compile_view
-from feature_store.view_rows import EXPIRED, NOT_FOUND, PRESENT, STALE, ViewRow
 from headrace import EventStream, FeatureView, Float64, Int64, count, mean
 from headrace.errors import IntegrityError, RejectedError
 

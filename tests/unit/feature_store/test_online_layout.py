@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from feature_store.online_layout import (
+from feature_store.online.online_layout import (
     StoredRow,
     decode_row,
     decode_timestamp,

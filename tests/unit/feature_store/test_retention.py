@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store.offline_log import log_folder, segments, write_segment
+from feature_store.offline.offline_log import log_folder, segments, write_segment
 from feature_store.offline_tables import event_schema
-from feature_store.retention import LogRetention, check_datasets, due, remove, retentions
+from feature_store.upkeep.retention import LogRetention, check_datasets, due, remove, retentions
 from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, Model, Project, count
 from headrace.cli.main import main
 from headrace.config import OfflineSettings

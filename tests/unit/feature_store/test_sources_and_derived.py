@@ -14,12 +14,12 @@ import pyarrow as pa
 import pytest
 
 from feature_store.event_columns import event_columns
-from feature_store.online_decoder import RowDecoder
-from feature_store.online_encoder import RowEncoder
+from feature_store.online.online_decoder import RowDecoder
+from feature_store.online.online_encoder import RowEncoder
 from feature_store.own_event import OwnEvent
 from feature_store.plan import compile_view
-from feature_store.training_rows import training_rows
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
+from feature_store.training.training_rows import training_rows
 from headrace import (
     DerivedFeatures,
     EventStream,

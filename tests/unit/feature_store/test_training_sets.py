@@ -15,12 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store.compaction import compact
 from feature_store.compute import Mode
-from feature_store.dataset import build_dataset, rebuild_dataset, verify_dataset
-from feature_store.log_bounds import committed_below
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.offline.log_bounds import committed_below
+from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import event_schema, label_schema
+from feature_store.training.dataset import build_dataset, rebuild_dataset, verify_dataset
+from feature_store.upkeep.compaction import compact
 from headrace import (
     EventStream,
     FeatureView,

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from feature_store.offline_tables import LABEL_ARRIVAL, TIMESTAMP, event_schema
-from feature_store.online_decoder import RowDecoder
-from feature_store.online_layout import StoredRow, encode_row
+from feature_store.online.online_decoder import RowDecoder
+from feature_store.online.online_layout import StoredRow, encode_row
 from feature_store.own_event import OwnEvent
 from feature_store.plan import NULL, ViewPlan, compile_view
-from feature_store.verify import PredictionVerifier
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
+from feature_store.verification.verify import PredictionVerifier
 from headrace import EventStream, FeatureView, Float64, Int64, LabelStream, Model, RequestFeatures, count, mean
 from headrace.contracts.predictions import PredictionRecord
 

@@ -5,7 +5,7 @@ import pytest
 
 from feature_store.compute import EventColumns, features_at
 from feature_store.plan import MAX_STATE_EVENTS, NULL, ViewPlan, compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace import EventStream, FeatureView, Int64, LabelStream, String, count, mean, sum
 from headrace.errors import IntegrityError
 

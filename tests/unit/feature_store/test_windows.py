@@ -5,7 +5,7 @@ import pytest
 
 from feature_store.compute import EventColumns, features_at
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace import EventStream, FeatureView, Float64, Int64, count, mean, sum
 from headrace.spec.features import Closed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import event_schema
 from feature_store.plan import compile_view
 from headrace.cli.main import main

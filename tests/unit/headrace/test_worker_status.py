@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_store.registered_views import write_registered
+from feature_store.definitions.registered_views import write_registered
 from headrace.cli.main import main
 from headrace.config import Settings
 from headrace.spec.project import load_project

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feature_store.online_layout import StoredRow, encode_row
+from feature_store.online.online_layout import StoredRow, encode_row
 from feature_store.plan import compile_view
 from serving.feast_answer import feast_timestamp
 from serving.feast_payload import FeastPayload, FeatureQuery

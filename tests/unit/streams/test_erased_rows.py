@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_store.erased import ErasedSubjects
+from feature_store.upkeep.erased import ErasedSubjects
 from headrace import EventStream, Float64, Int64, LabelStream, Project
 from streams.erased_rows import ErasedBatches, ErasedMessages
 from streams.keyed_log import EVENTS, LABELS, KeyedBatch, SourceMark

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import headrace as hr
-from feature_store.offline_log import list_files, read_segment, segments
+from feature_store.offline.offline_log import list_files, read_segment, segments
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.rows import RowBatch
 from headrace.errors import HeadraceError

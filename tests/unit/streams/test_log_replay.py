@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_store.offline_log import write_segment
+from feature_store.offline.offline_log import write_segment
 from feature_store.offline_tables import event_schema
 from headrace import EventStream, Float64, Int64, String
 from streams.log_replay import LoggedTopic, LogReplay, Stretch

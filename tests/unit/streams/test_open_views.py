@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_store.applied_views import AppliedView, change_applied, read_applied
-from feature_store.offline_log import log_folder, write_segment
+from feature_store.definitions.applied_views import AppliedView, change_applied, read_applied
+from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.plan import compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace.config import Settings
 from headrace.spec.project import Project, load_project
 from headrace.spec.view_definition import describe_view

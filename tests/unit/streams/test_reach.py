@@ -1,6 +1,6 @@
 """How far the others are, as one worker hears it."""
 
-from feature_store.redis_online import connect
+from feature_store.online.redis_online import connect
 from headrace.config import Settings
 from headrace.contracts.redis_keys import reach_key
 from streams.reach import Reach, ReachBoard, foreign_limit_us, newer

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store.offline_log import write_segment
+from feature_store.offline.offline_log import write_segment
 from headrace.errors import ConfigError
 from streams.segment_buffer import SegmentBuffer
 

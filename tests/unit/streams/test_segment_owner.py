@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store.offline_log import segments, write_segment
+from feature_store.offline.offline_log import segments, write_segment
 from headrace.errors import IntegrityError
 from streams.segment_owner import OwnedFolder
 from streams.tenures import Tenures

@@ -10,7 +10,7 @@ import pytest
 
 import headrace as hr
 from feature_store.plan import compile_view
-from feature_store.view_state import ViewState
+from feature_store.state.view_state import ViewState
 from headrace.errors import ConfigError
 from streams.object_store import ObjectStore
 from streams.snapshot_chain import SnapshotChain, offsets_kept, read_newest, write_only

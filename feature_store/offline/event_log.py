@@ -1,0 +1,129 @@
+"""Reading the event log: every event once, with its arrival and, when asked for, its label."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_store.offline.log_bounds import LogBounds
+from feature_store.offline.log_reading import read_log
+from feature_store.offline.offline_log import LogKind, log_folder, read_segment, segments
+from feature_store.offline_tables import (
+    ARRIVAL,
+    LABEL_ARRIVAL,
+    LATE,
+    OFFSET,
+    PARTITION,
+    TIMESTAMP,
+    event_schema,
+    label_schema,
+)
+from headrace.spec.project import Project
+from headrace.spec.streams import EventStream, LabelStream
+
+__all__ = ["first_event_us", "one_per_id", "read_events", "read_labels"]
+
+
+def read_events(
+    offline_dir: Path,
+    project: Project,
+    stream: EventStream,
+    labels: LabelStream | None = None,
+    *,
+    start_us: int | None = None,
+    end_us: int | None = None,
+    with_late: bool = True,
+    within: LogBounds | None = None,
+) -> pa.Table:
+    """Events of a stream from the offline log, in the order of source partition and offset.
+
+    Of several events with one id the first to arrive is kept, whatever its time; only then the range is applied.
+
+    Args:
+        offline_dir: ``Settings.offline_dir``.
+        project: whose log.
+        stream: which stream.
+        labels: adds the column of the outcome (null while unknown) and ``_label_arrival``.
+        start_us: keep events at or after this instant.
+        end_us: keep events before this instant.
+        with_late: keep events that came too late for the stream, which no online value ever saw.
+        within: how far to read, decided before duplicates are; all of the log when absent.
+
+    Returns:
+        The columns of :func:`feature_store.offline_tables.event_schema`, and those two with labels.
+    """
+    events = _read(offline_dir, project, "events", stream.name, event_schema(stream), within)
+    events = one_per_id(events, stream.id, newest=False)
+    times = events[stream.time]
+    keep = None
+    for bound_us, compare in ((start_us, pc.greater_equal), (end_us, pc.less)):
+        if bound_us is not None:
+            inside = compare(times, pa.scalar(bound_us, TIMESTAMP))
+            keep = inside if keep is None else pc.and_(keep, inside)
+    if not with_late:
+        on_time = pc.invert(events[LATE])
+        keep = on_time if keep is None else pc.and_(keep, on_time)
+    if keep is not None:
+        events = events.filter(keep)
+    return _with_labels(events, stream, labels, read_labels(offline_dir, project, labels, within)) if labels else events
+
+
+def first_event_us(offline_dir: Path, project: Project, stream: EventStream) -> int | None:
+    """Time of the earliest event in the oldest segment of any partition; None while the log is empty."""
+    firsts = []
+    for folder in log_folder(offline_dir, project.name, "events", stream.name).glob("partition=*"):
+        for segment in segments(folder)[:1]:
+            times = read_segment(segment.path, [stream.time])[stream.time].cast(pa.int64())
+            if (earliest := pc.min(times).as_py()) is not None:
+                firsts.append(int(earliest))
+    return min(firsts, default=None)
+
+
+def read_labels(offline_dir: Path, project: Project, labels: LabelStream, within: LogBounds | None = None) -> pa.Table:
+    """Labels from the offline log, one per event id: the last to arrive, as a later label corrects an earlier one."""
+    table = _read(offline_dir, project, "labels", labels.name, label_schema(labels), within)
+    return one_per_id(table, labels.of.id, newest=True)
+
+
+def _read(
+    offline_dir: Path, project: Project, kind: LogKind, topic: str, schema: pa.Schema, within: LogBounds | None
+) -> pa.Table:
+    table = read_log(log_folder(offline_dir, project.name, kind, topic), schema)
+    return table if within is None else within.keep(table, kind, topic)
+
+
+def one_per_id(table: pa.Table, id_column: str, *, newest: bool) -> pa.Table:
+    codes = _id_codes(table[id_column])
+    order = np.argsort(codes, kind="stable")
+    ranked = codes[order]
+    repeated = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if not repeated.size:
+        return table
+    # Few rows share an id: only those are compared by arrival.
+    members = np.unique(np.concatenate([order[repeated], order[repeated + 1]]))
+    arrival = table[ARRIVAL].cast(pa.int64()).to_numpy()[members]
+    partition, offset = table[PARTITION].to_numpy()[members], table[OFFSET].to_numpy()[members]
+    by_id = members[np.lexsort((offset, partition, arrival, codes[members]))]
+    ids = codes[by_id]
+    border = np.flatnonzero(ids[1:] != ids[:-1])
+    kept = np.append(by_id[border], by_id[-1]) if newest else np.append(by_id[:1], by_id[border + 1])
+    mask = np.ones(table.num_rows, bool)
+    mask[members] = False
+    mask[kept] = True
+    return table.filter(pa.array(mask))
+
+
+def _id_codes(column: pa.ChunkedArray) -> np.ndarray:
+    """Integers that are equal where the ids are."""
+    if not pa.types.is_integer(column.type):
+        column = column.combine_chunks().dictionary_encode().indices
+    return np.asarray(column.to_numpy())
+
+
+def _with_labels(events: pa.Table, stream: EventStream, labels: LabelStream, known: pa.Table) -> pa.Table:
+    # A join of pyarrow would change the order of rows.
+    row = pc.index_in(events[stream.id], value_set=known[stream.id].combine_chunks())
+    return events.append_column(labels.value, known[labels.value].take(row)).append_column(
+        LABEL_ARRIVAL, known[ARRIVAL].take(row)
+    )

@@ -1,0 +1,194 @@
+"""An event log that is larger than memory: every event once, with its label, a range of rows at a time.
+
+As :func:`feature_store.offline.event_log.read_events`: of several events with one id the first to arrive, of labels
+the last. Which those are is found by id, in buckets on the disk, before the log is read again and again.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from feature_store.definitions.backfill_cost import rows_of
+from feature_store.ids import event_ids64, key_partitions
+from feature_store.offline.event_log import one_per_id
+from feature_store.offline.log_bounds import LogBounds
+from feature_store.offline.log_schema import conform
+from feature_store.offline.offline_log import LogKind, log_folder, segments_below
+from feature_store.offline_tables import (
+    ARRIVAL,
+    LABEL_ARRIVAL,
+    OFFSET,
+    PARTITION,
+    TIMESTAMP,
+    event_schema,
+    label_schema,
+)
+from feature_store.training.spill import Spill
+from headrace.errors import IntegrityError, UnavailableError
+from headrace.spec.project import Project
+from headrace.spec.streams import EventStream
+
+__all__ = ["SpilledLog"]
+
+_KEPT, _LABEL, _ROW, _ID = "kept", "label", "row", "id"
+
+
+class SpilledLog:
+    """One stream's log, and that of its labels.
+
+    Args:
+        offline_dir: ``Settings.offline_dir``.
+        project: whose log.
+        stream: which stream.
+        bounds: how far to read.
+        range_rows: rows of a range, and about of a bucket.
+        folder: where to spill.
+    """
+
+    def __init__(
+        self,
+        offline_dir: Path,
+        project: Project,
+        stream: EventStream,
+        *,
+        bounds: LogBounds,
+        range_rows: int,
+        folder: Path,
+    ) -> None:
+        self._offline_dir, self._project = offline_dir, project
+        self._stream, self._labels = stream, project.labels_of(stream)
+        self._bounds, self._range_rows = bounds, range_rows
+        self._folder = folder
+        self._facts = Spill(folder / "facts")
+        self.rows = 0
+        """Rows of the log, those with an id that came before included."""
+
+    @property
+    def time(self) -> str:
+        """Column of the event time."""
+        return self._stream.time
+
+    def prepare(self) -> None:
+        """Find which events are kept, and their labels."""
+        logged: list[tuple[LogKind, str]] = [("events", self._stream.name)]
+        if self._labels is not None:
+            logged.append(("labels", self._labels.name))
+        buckets = 1 + sum(self._size(kind, topic) for kind, topic in logged) // self._range_rows
+        events, labels = Spill(self._folder / "ids"), Spill(self._folder / "labels")
+        for start, table in self._ranges("events", self._stream.name, event_schema(self._stream)):
+            self.rows = start + table.num_rows
+            self._spill_ids(events, table, np.arange(start, self.rows), buckets, [])
+        if self._labels is not None:
+            for start, table in self._ranges("labels", self._labels.name, label_schema(self._labels)):
+                rows = np.arange(start, start + table.num_rows)
+                self._spill_ids(labels, table, rows, buckets, [self._labels.value])
+        for bucket in range(buckets):
+            held = events.read(bucket)
+            if held is None:
+                continue
+            known = labels.read(bucket)
+            self._add_facts(held, None if known is None else one_per_id(known, _ID, newest=True))
+            events.remove(bucket)
+            labels.remove(bucket)
+
+    def ranges(self) -> Iterator[pa.Table]:
+        """Events that are kept, with the outcome's column and its arrival where there are labels.
+
+        Raises:
+            UnavailableError: files of the log were erased or removed meanwhile.
+        """
+        seen = 0
+        for start, table in self._ranges("events", self._stream.name, event_schema(self._stream)):
+            seen = start + table.num_rows
+            held = self._facts.read(start // self._range_rows)
+            if held is None or held.num_rows != table.num_rows:
+                raise self._changed()
+            held = held.take(pa.array(np.argsort(held[_ROW].to_numpy(), kind="stable")))
+            if self._labels is not None:
+                table = table.append_column(self._labels.value, held[_LABEL])
+                table = table.append_column(LABEL_ARRIVAL, held[ARRIVAL])
+            yield table.filter(held[_KEPT])
+        if seen != self.rows:
+            raise self._changed()
+        if not seen:
+            yield self._no_events()
+
+    def _no_events(self) -> pa.Table:
+        table = event_schema(self._stream).empty_table()
+        if self._labels is not None:
+            table = table.append_column(self._labels.value, pa.nulls(0, pa.int64()))
+            table = table.append_column(LABEL_ARRIVAL, pa.nulls(0, TIMESTAMP))
+        return table
+
+    def _changed(self) -> UnavailableError:
+        return UnavailableError(
+            f"the log of {self._stream.name!r} changed while it was read", hint="run the command again"
+        )
+
+    def _add_facts(self, held: pa.Table, known: pa.Table | None) -> None:
+        kept = one_per_id(held, _ID, newest=False)
+        facts: dict[str, Any] = {
+            _ROW: held[_ROW],
+            _KEPT: pa.array(np.isin(held[_ROW].to_numpy(), kept[_ROW].to_numpy())),
+        }
+        if self._labels is not None:
+            nothing = {_LABEL: pa.nulls(held.num_rows, pa.int64()), ARRIVAL: pa.nulls(held.num_rows, TIMESTAMP)}
+            facts |= nothing if known is None else _labels_of(held, known, self._labels.value)
+        self._facts.add(pa.table(facts), held[_ROW].to_numpy() // self._range_rows)
+
+    def _spill_ids(self, spill: Spill, table: pa.Table, rows: NDArray[np.int64], buckets: int, more: list[str]) -> None:
+        name = self._stream.id
+        column = table[name].combine_chunks()
+        ids = event_ids64(column.to_numpy(zero_copy_only=False))
+        kept = {other: table[other] for other in (ARRIVAL, PARTITION, OFFSET, *more)}
+        spill.add(pa.table({_ROW: rows, _ID: ids, **kept}), key_partitions(ids, buckets))
+
+    def _size(self, kind: LogKind, topic: str) -> int:
+        """Rows of a log; what is merged meanwhile is missing, and this only chooses how many buckets there are."""
+        folder = log_folder(self._offline_dir, self._project.name, kind, topic)
+        return sum(rows_of(segment.path) for segment in segments_below(folder))
+
+    def _ranges(self, kind: LogKind, topic: str, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
+        """(first row, rows) by partition and offset, of equal size; nothing of an empty log."""
+        waiting, rows, start = [schema.empty_table()], 0, 0
+        for piece in self._pieces(kind, topic, schema):
+            waiting.append(piece)
+            rows += piece.num_rows
+            while rows >= self._range_rows:
+                held = pa.concat_tables(waiting)
+                yield start, held.slice(0, self._range_rows).combine_chunks()
+                waiting, start = [held.slice(self._range_rows)], start + self._range_rows
+                rows -= self._range_rows
+        if rows:
+            yield start, pa.concat_tables(waiting).combine_chunks()
+
+    def _pieces(self, kind: LogKind, topic: str, schema: pa.Schema) -> Iterator[pa.Table]:
+        for segment in segments_below(log_folder(self._offline_dir, self._project.name, kind, topic)):
+            try:
+                with pq.ParquetFile(segment.path) as file:
+                    for batch in file.iter_batches(self._range_rows):
+                        table = conform(pa.Table.from_batches([batch]), schema, segment.path)
+                        yield self._bounds.keep(table, kind, topic)
+            except FileNotFoundError as error:
+                raise UnavailableError(
+                    f"{segment.path} was merged while the log was read", hint="run the command again"
+                ) from error
+            except (pa.ArrowException, OSError) as error:
+                raise IntegrityError(
+                    f"segment {segment.path} cannot be read: {error}", hint="restore it from a copy"
+                ) from error
+
+
+def _labels_of(held: pa.Table, known: pa.Table, value: str) -> dict[str, pa.ChunkedArray]:
+    """The label of each event, and when it arrived."""
+    ids, labelled = held[_ID].to_numpy(), known[_ID].to_numpy()
+    order = np.argsort(labelled)
+    place = np.minimum(np.searchsorted(labelled[order], ids), len(order) - 1)
+    found = labelled[order][place] == ids
+    rows = pa.array(order[place], mask=~found)
+    return {_LABEL: known[value].take(rows), ARRIVAL: known[ARRIVAL].take(rows)}
