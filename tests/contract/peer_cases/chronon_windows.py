@@ -19,8 +19,14 @@ NOT_EXPRESSED = (
     ("skew", "third moments are not kept; MomentTest's skewness has no counterpart"),
     ("kurtosis", "nor are fourth"),
     ("histogram", "a map of counts; count_by gives one feature for each category named in the definition"),
-    ("approx_distinct", "distinct is exact, and so are all error bounds of ApproxDistinctTest"),
-    ("approx_percentile", "quantile is exact, and so are all error bounds of ApproxPercentilesTest"),
+    (
+        "approx_unique_count",
+        "distinct is exact, and so are all error bounds of ApproxDistinctTest; over a lifetime ours is approx_distinct",
+    ),
+    (
+        "approx_percentile",
+        "quantile is exact, and so are all error bounds of ApproxPercentilesTest; over a lifetime: approx_quantile",
+    ),
 )
 """Names of aggregations Chronon tests and we do not have."""
 

@@ -26,7 +26,8 @@ def test_status_as_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixt
     main(["status", "--home", str(tmp_path), "--json"])
 
     said = json.loads(capsys.readouterr().out)
-    assert said == {"home": str(tmp_path), "supervisor_pid": None, "services": [], "is_up": False}
+    nothing = {"supervisor_pid": None, "services": [], "is_up": False, "stream_workers": []}
+    assert said == {"home": str(tmp_path), **nothing}
 
 
 def test_down_of_nothing_makes_nothing(tmp_path: Path) -> None:
