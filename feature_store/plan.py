@@ -99,7 +99,8 @@ class ViewPlan:
     """How far back from ``q`` any window looks at single events."""
     lateness_us: int
     retention_us: int
-    """How far behind the watermark events are kept: reach and lateness."""
+    """How far behind the watermark events are kept: reach and lateness. A lifetime, which an event changes however old
+    it is, reaches back the lateness at least: a partition that was idle may go on so far behind the others."""
     is_continuous: bool
     """Whether some value changes as time passes."""
     version: str
@@ -174,7 +175,7 @@ def compile_view(view: FeatureView) -> ViewPlan:
         label_enter_us=min(label_enters, default=NEVER_US),
         reach_us=view.reach_us,
         lateness_us=view.events.lateness_us,
-        retention_us=view.reach_us + view.events.lateness_us,
+        retention_us=max(view.reach_us, view.events.lateness_us if view.has_lifetime else 0) + view.events.lateness_us,
         is_continuous=any(feature.is_continuous for feature in view.features),
         version=fingerprint(view),
     )
