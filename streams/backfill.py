@@ -204,10 +204,6 @@ class _NotYet:
     def write(self, plan: ViewPlan, partition: int, rows: RowBatch, *, version: int, watermark_us: int) -> None:
         """Nothing."""
 
-    def do(self, job: Callable[[], object]) -> None:
-        """At once."""
-        job()
-
 
 def _sources_of(
     settings: Settings, project: Project, view: FeatureView, plan: ViewPlan, partitions: Mapping[str, int]

@@ -250,10 +250,6 @@ class _Online:
         """Replace rows that are not newer, or of another definition."""
         self._writer.write(plan, rows, version=version, watermark_us=watermark_us)
 
-    def do(self, job: Callable[[], object]) -> None:
-        """At once."""
-        job()
-
 
 class _Watch:
     """Tells how far a run is, and passes on that it is to stop."""

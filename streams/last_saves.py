@@ -1,7 +1,7 @@
 """Saving what moves to another worker, beside everything that stays.
 
-Ordinary snapshots are written by the thread that writes online; a large one keeps rows of other partitions waiting.
-What moves is nobody's any more here, so that it can be saved in a thread of its own.
+Ordinary snapshots are written one after another (streams.online_thread). What moves is nobody's any more here, so that
+it can be saved in a thread of its own.
 """
 
 import threading

@@ -2,7 +2,12 @@
 
 Jobs are done in the order given, so a report that follows rows is seen after them. Rows that still wait when newer ones
 of their task come are joined with these, a key once: a Redis that is slower than the stream gets fewer rows, not late
-ones.
+ones. Files are written behind the rows that came before them and beside those that come after: a disk that takes a
+second to say that a snapshot is safe makes no row late.
+
+    given     rows  save  rows  report             save waits for the rows before it alone
+    online    rows ─┐     rows  report
+    files           └─ save ───────────
 """
 
 import queue
@@ -25,6 +30,7 @@ _JOINED_ROWS = 100_000
 """Most rows that wait for one task; then the worker waits, and memory stays bounded."""
 _RETRY_S = 0.5
 _LOG = get_logger(__name__)
+_Jobs = queue.Queue[Callable[[], object] | None]
 
 
 class StoppedWaitingError(Exception):
@@ -54,13 +60,18 @@ class OnlineThread:
         self._online = online
         self._wrote = wrote
         self._stop = stop
-        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(_AHEAD)
+        self._jobs: _Jobs = queue.Queue(_AHEAD)
+        self._files: _Jobs = queue.Queue(_AHEAD)
         self._waiting: dict[tuple[str, int], _Waiting] = {}
         self._lock = threading.Lock()
         """Held while a batch is put among the waiting or taken out."""
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="online", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True)
+            for name, jobs in (("online", self._jobs), ("files", self._files))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def write(self, plan: ViewPlan, partition: int, rows: RowBatch, *, version: int, watermark_us: int) -> None:
         """Queue rows of one task.
@@ -79,7 +90,8 @@ class OnlineThread:
                 self._waiting[place] = _Waiting(plan, newest_of(before.rows, rows), version, watermark_us)
                 return
         if before is not None:
-            self.wait()
+            self._jobs.join()
+            self._raise()
         with self._lock:
             self._waiting[place] = _Waiting(plan, rows, version, watermark_us)
         self._jobs.put(partial(self._write_waiting, place))
@@ -89,6 +101,14 @@ class OnlineThread:
         self._raise()
         self._jobs.put(partial(self._insist, job))
 
+    def save(self, job: Callable[[], object]) -> None:
+        """Queue a job with files: it begins when everything given before is done; nothing else waits for it.
+
+        Such jobs are done in their order. Where too many wait, the rest waits too.
+        """
+        self._raise()
+        self._jobs.put(lambda: self._files.put(partial(self._insist, job)))
+
     def wait(self) -> None:
         """Return when everything queued is done.
 
@@ -96,15 +116,17 @@ class OnlineThread:
             StoppedWaitingError: something was given up.
         """
         self._jobs.join()
+        self._files.join()
         self._raise()
 
     def close(self) -> None:
-        """End the thread; what is queued is done first unless it was given up."""
-        self._jobs.put(None)
-        self._thread.join()
+        """End the threads; what is queued is done first unless it was given up."""
+        for thread, jobs in zip(self._threads, (self._jobs, self._files), strict=True):
+            jobs.put(None)
+            thread.join()
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+    def _work(self, jobs: _Jobs) -> None:
+        while (job := jobs.get()) is not None:
             try:
                 if self._failure is None:
                     job()
@@ -112,7 +134,7 @@ class OnlineThread:
                 # Raised again in the worker's thread, at its next call.
                 self._failure = error
             finally:
-                self._jobs.task_done()
+                jobs.task_done()
 
     def _write_waiting(self, place: tuple[str, int]) -> None:
         with self._lock:

@@ -28,11 +28,12 @@ from streams.late_letters import LateLetters
 from streams.late_views import LateViews
 from streams.membership import Change, ChangeKind, Membership
 from streams.message_runs import Place
+from streams.online_thread import OnlineThread
 from streams.open_views import OpenViews
 from streams.snapshot_places import snapshot_store
 from streams.stream_metrics import CountedStore, StreamMetrics
 from streams.view_owner import OpenedViews, ViewOwner
-from streams.view_task import OnlineRows, ViewTask
+from streams.view_task import ViewTask
 from streams.warm_up import warm_up
 
 __all__ = ["ViewGroup", "roomy"]
@@ -69,7 +70,7 @@ class ViewGroup:
         project: Project,
         *,
         name: str,
-        online: OnlineRows,
+        online: OnlineThread,
         now_us: Callable[[], int],
         metrics: StreamMetrics,
         log: bool = True,
@@ -295,8 +296,8 @@ class ViewGroup:
         ]
         let_go = self._owner.release(change, offsets, released_us)
         self._drop(change.places)
-        self._online.do(self._letters.flush)
-        self._online.do(lambda: self._saver.save_then(saves, let_go))
+        self._online.save(self._letters.flush)
+        self._online.save(lambda: self._saver.save_then(saves, let_go))
 
     def _drop(self, places: Collection[Place]) -> None:
         """Read these no longer."""
@@ -333,8 +334,8 @@ class ViewGroup:
 
     def _save(self, place: Place, task: ViewTask) -> None:
         # Behind the rows it was given: the state must not be ahead of what it will not produce again.
-        self._online.do(self._letters.flush)
-        self._online.do(self._unless_fenced(place, task.take_save()))
+        self._online.save(self._letters.flush)
+        self._online.save(self._unless_fenced(place, task.take_save()))
 
     def _unless_fenced(self, place: Place, write: Callable[[], None]) -> Callable[[], None]:
         """What writes files, but not over those of another owner."""
@@ -359,7 +360,7 @@ class ViewGroup:
         for place, tasks in self._tasks.items():
             for task in tasks:
                 if task.buffered_rows >= self._settings.stream.flush_rows:
-                    self._online.do(self._unless_fenced(place, task.take_log()))
+                    self._online.save(self._unless_fenced(place, task.take_log()))
                 if now_s >= self._due_s[id(task)]:
                     self._due_s[id(task)] = now_s + self._settings.stream.snapshot_every_s
                     if task.unsaved:

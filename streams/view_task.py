@@ -38,9 +38,6 @@ class OnlineRows(Protocol):
     def write(self, plan: ViewPlan, partition: int, rows: RowBatch, *, version: int, watermark_us: int) -> None:
         """Replace rows that are not newer; may return before that is done."""
 
-    def do(self, job: Callable[[], object]) -> None:
-        """Do something after what was given before."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooLate:

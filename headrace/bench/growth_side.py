@@ -137,8 +137,6 @@ class _Nowhere:
 
     def write(self, plan: ViewPlan, partition: int, rows: RowBatch, *, version: int, watermark_us: int) -> None: ...
 
-    def do(self, job: Any) -> None: ...
-
 
 def restore(plan: ViewPlan, *, folder: str) -> dict[str, Any]:
     """Bring the state of a snapshot back as a worker that starts does, after only reading its bytes."""

@@ -173,11 +173,12 @@ class Store:
 
 
 class OnlineQueue:
-    """Stands for streams.online_thread.OnlineThread: jobs in order, later."""
+    """Stands for streams.online_thread.OnlineThread: jobs in order, later; those with files beside what came after."""
 
-    def __init__(self, store: Store, mortality: Mortality) -> None:
-        self._store, self._mortality = store, mortality
+    def __init__(self, store: Store, mortality: Mortality, rng: Any) -> None:
+        self._store, self._mortality, self._rng = store, mortality, rng
         self._jobs: list[Callable[[], object]] = []
+        self._files: list[Callable[[], object]] = []
 
     def write(self, plan: ViewPlan, _partition: int, rows: RowBatch, *, version: int, watermark_us: int) -> None:
         assert watermark_us > -(2**63)
@@ -186,14 +187,21 @@ class OnlineQueue:
     def do(self, job: Callable[[], object]) -> None:
         self._jobs.append(job)
 
+    def save(self, job: Callable[[], object]) -> None:
+        self._jobs.append(partial(self._files.append, job))
+
     def work(self, count: int) -> None:
         """Do the next few."""
-        for _ in range(min(count, len(self._jobs))):
+        for _ in range(count):
+            waiting = [jobs for jobs in (self._jobs, self._files) if jobs]
+            if not waiting:
+                break
             self._mortality.survive()
-            self._jobs.pop(0)()
+            waiting[int(self._rng.integers(len(waiting)))].pop(0)()
 
     def finish(self) -> None:
-        self.work(len(self._jobs))
+        while self._jobs or self._files:
+            self.work(1)
 
 
 class Process:
@@ -205,7 +213,7 @@ class Process:
         self._settings, self._project, self._broker, self._rng = settings, project, broker, rng
         self._mortality = mortality
         self.sender, self.letters = Producer(broker, mortality), Producer(broker, mortality)
-        self.online = OnlineQueue(store, mortality)
+        self.online = OnlineQueue(store, mortality, rng)
         self._clock_us = 0
         stream, labels = project.streams[0], project.labels[0]
         routes = event_routes(project, stream, PARTITIONS), label_routes(project, labels, PARTITIONS)
@@ -349,13 +357,13 @@ class Process:
             self._save_task(tasks[int(self._rng.integers(len(tasks)))])
 
     def _save_task(self, task: ViewTask) -> None:
-        self.online.do(self.letters.flush)
-        self.online.do(task.take_save())
+        self.online.save(self.letters.flush)
+        self.online.save(task.take_save())
 
     def _log(self) -> None:
         tasks = [task for group in self._views.values() for task in group if task.buffered_rows]
         if tasks:
-            self.online.do(tasks[int(self._rng.integers(len(tasks)))].take_log())
+            self.online.save(tasks[int(self._rng.integers(len(tasks)))].take_log())
 
     def _work(self) -> None:
         self.online.work(int(self._rng.integers(0, 5)))

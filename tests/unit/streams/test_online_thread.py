@@ -122,6 +122,31 @@ def test_rows_that_wait_are_joined_and_written_before_what_was_said_later(
     ]
 
 
+def test_files_wait_for_the_rows_before_them_and_no_row_waits_for_files(store: SlowStore, thread: OnlineThread) -> None:
+    plan, disk, begun = plan_of(), threading.Event(), threading.Event()
+
+    def save() -> None:
+        begun.set()
+        assert disk.wait(30)
+        store.said.append("saved")
+
+    thread.write(plan, 0, rows_of(plan, {1: 1.0}), version=1, watermark_us=10)
+    thread.save(save)
+    thread.save(lambda: store.said.append("saved again"))
+    assert store.entered.wait(30)
+    assert not begun.is_set()
+    store.gate.set()
+    assert begun.wait(30)
+    written = threading.Event()
+    thread.write(plan, 0, rows_of(plan, {1: 2.0}), version=2, watermark_us=20)
+    thread.do(written.set)
+    assert written.wait(30)
+    disk.set()
+    thread.wait()
+
+    assert [said if isinstance(said, str) else said[0] for said in store.said] == [1, 2, "saved", "saved again"]
+
+
 def test_a_store_that_was_away_gets_everything_once(store: SlowStore, thread: OnlineThread) -> None:
     plan = plan_of()
     store.failures = 2
