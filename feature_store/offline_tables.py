@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from feature_store.plan import NEVER_US, ViewPlan
 from feature_store.row_values import arrow_type, value_arrays
@@ -74,14 +75,16 @@ def feature_schema(view: FeatureView) -> pa.Schema:
     )
 
 
-def feature_table(plan: ViewPlan, rows: RowBatch, *, created_us: int, version: int) -> pa.Table:
-    """Rows of one batch as the feature log keeps them.
+def feature_table(
+    plan: ViewPlan, rows: RowBatch, *, created_us: int | NDArray[np.int64], version: int | NDArray[np.int64]
+) -> pa.Table:
+    """Rows as the feature log keeps them.
 
     Args:
         plan: the view.
-        rows: at most one for a key and instant.
+        rows: at most one for a key, instant and ``created_us``.
         created_us: rises from batch to batch of a partition; of rows for one key and instant the newest counts.
-        version: offset in the keyed log these rows reflect.
+        version: offset in the keyed log these rows reflect; both of all rows, or (n,).
     """
     schema = feature_schema(plan.view)
     n = len(rows)

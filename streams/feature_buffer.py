@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import pyarrow as pa
+import numpy as np
 
 from feature_store.offline_tables import feature_table
 from feature_store.plan import ViewPlan
@@ -50,8 +50,17 @@ class FeatureBuffer:
 
     def write(self, parts: list[LogPart], first_offset: int, last_offset: int) -> None:
         """Make rows durable as the changes of these offsets; may run in another thread than the rest."""
-        if parts:
-            table = pa.concat_tables(
-                [feature_table(self._plan, rows, created_us=at_us, version=version) for rows, at_us, version in parts]
-            )
-            self._owned.write(table, first_offset, last_offset)
+        if not parts:
+            return
+        # One table of all: live there are thousands of parts of a few rows each.
+        sizes = [len(rows) for rows, _, _ in parts]
+        created_us, version = (np.repeat([part[at] for part in parts], sizes) for at in (1, 2))
+        rows = RowBatch.without_state(
+            self._plan,
+            keys=np.concatenate([rows.keys for rows, _, _ in parts]),
+            valid_from_us=np.concatenate([rows.valid_from_us for rows, _, _ in parts]),
+            valid_until_us=np.concatenate([rows.valid_until_us for rows, _, _ in parts]),
+            values=np.concatenate([rows.values for rows, _, _ in parts]),
+        )
+        table = feature_table(self._plan, rows, created_us=created_us, version=version)
+        self._owned.write(table, first_offset, last_offset)

@@ -1,9 +1,10 @@
 """Writes beside the thread that computes: while Redis or the disk works, the next batch is decoded.
 
-Jobs are done in the order given, so a report that follows rows is seen after them. Rows that still wait when newer ones
-of their task come are joined with these, a key once: a Redis that is slower than the stream gets fewer rows, not late
-ones. Files are written behind the rows that came before them and beside those that come after: a disk that takes a
-second to say that a snapshot is safe makes no row late.
+Jobs are done in the order given, so a report that follows rows is seen after them. What waits is sent together, all
+views and partitions, and costs one round trip; rows that still wait when newer ones of their task come are joined with
+these, a key once: a Redis that is slower than the stream gets fewer rows, not later ones. Files are written behind the
+rows that came before them and beside those that come after: a disk that takes a second to say that a snapshot is safe
+makes no row late.
 
     given     rows  save  rows  report             save waits for the rows before it alone
     online    rows ─┐     rows  report
@@ -13,10 +14,10 @@ second to say that a snapshot is safe makes no row late.
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
-from feature_store.online.redis_online import OnlineWriter
+from feature_store.online.redis_online import OnlineWriter, RowWrite
 from feature_store.plan import ViewPlan
 from feature_store.rows import RowBatch, newest_of
 from headrace.errors import UnavailableError
@@ -37,14 +38,6 @@ class StoppedWaitingError(Exception):
     """Told to stop while the online store was away; what was given is not written."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    plan: ViewPlan
-    rows: RowBatch
-    version: int
-    watermark_us: int
-
-
 class OnlineThread:
     """Does jobs one after another, each until it succeeds.
 
@@ -62,7 +55,9 @@ class OnlineThread:
         self._stop = stop
         self._jobs: _Jobs = queue.Queue(_AHEAD)
         self._files: _Jobs = queue.Queue(_AHEAD)
-        self._waiting: dict[tuple[str, int], _Waiting] = {}
+        self._waiting: dict[tuple[str, int], RowWrite] = {}
+        self._is_asked = False
+        """Whether a job that takes what waits is among the jobs; one is enough."""
         self._lock = threading.Lock()
         """Held while a batch is put among the waiting or taken out."""
         self._failure: BaseException | None = None
@@ -83,18 +78,20 @@ class OnlineThread:
             StoppedWaitingError: an earlier job was given up.
         """
         self._raise()
-        place = (plan.view.name, partition)
+        place, given = (plan.view.name, partition), RowWrite(plan, rows, version, watermark_us)
         with self._lock:
             before = self._waiting.get(place)
             if before is not None and len(before.rows) + len(rows) <= _JOINED_ROWS:
-                self._waiting[place] = _Waiting(plan, newest_of(before.rows, rows), version, watermark_us)
+                self._waiting[place] = replace(given, rows=newest_of(before.rows, rows))
                 return
         if before is not None:
             self._jobs.join()
             self._raise()
         with self._lock:
-            self._waiting[place] = _Waiting(plan, rows, version, watermark_us)
-        self._jobs.put(partial(self._write_waiting, place))
+            self._waiting[place] = given
+            is_asked, self._is_asked = self._is_asked, True
+        if not is_asked:
+            self._jobs.put(self._write_waiting)
 
     def do(self, job: Callable[[], object]) -> None:
         """Queue a job; waits while too many do."""
@@ -136,14 +133,14 @@ class OnlineThread:
             finally:
                 jobs.task_done()
 
-    def _write_waiting(self, place: tuple[str, int]) -> None:
+    def _write_waiting(self) -> None:
         with self._lock:
-            taken = self._waiting.pop(place)
+            taken, self._waiting, self._is_asked = list(self._waiting.values()), {}, False
         self._insist(lambda: self._write(taken))
 
-    def _write(self, taken: _Waiting) -> None:
-        written = self._online.write(taken.plan, taken.rows, version=taken.version, watermark_us=taken.watermark_us)
-        self._wrote(taken.plan.view.name, len(taken.rows), written)
+    def _write(self, taken: list[RowWrite]) -> None:
+        for each, written in zip(taken, self._online.write_all(taken), strict=True):
+            self._wrote(each.plan.view.name, len(each.rows), written)
 
     def _insist(self, job: Callable[[], object]) -> None:
         warned = False

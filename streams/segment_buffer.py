@@ -1,7 +1,8 @@
 """Rows of a source topic on their way into the offline log."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from streams.tenures import Tenures
 __all__ = ["SegmentBuffer", "SourceRows"]
 
 I64 = NDArray[np.int64]
+_FEW = 5_000
+"""A part of fewer rows is joined with its neighbours before it is split by partition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,16 +52,16 @@ class SourceRows:
             late=np.concatenate([part.late for part in parts]),
         )
 
-    def where(self, mask: NDArray[np.bool_]) -> "SourceRows":
-        """Some of the rows."""
-        return self._cut(mask)
+    def where(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "SourceRows":
+        """Some of the rows, by a mask or by their places."""
+        return self._cut(rows)
 
     def of_partition(self, number: int) -> "SourceRows":
         """Rows of one partition, in the same memory."""
         start, stop = np.searchsorted(self.partitions, [number, number + 1]).tolist()
         return self._cut(slice(start, stop))
 
-    def _cut(self, rows: NDArray[np.bool_] | slice) -> "SourceRows":
+    def _cut(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "SourceRows":
         return SourceRows(
             columns={name: column[rows] for name, column in self.columns.items()},
             nulls={name: column[rows] for name, column in self.nulls.items()},
@@ -111,17 +114,23 @@ class SegmentBuffer:
         self._parts.append(rows)
         self.rows += len(rows)
 
-    def write(self, ranges: Mapping[int, tuple[int, int]]) -> None:
-        """Make the collected rows durable.
+    def take(self, ranges: Mapping[int, tuple[int, int]]) -> Callable[[], None]:
+        """Hand over the collected rows; gives what makes them durable, which may run in another thread.
 
         Args:
             ranges: partition -> offsets covered, as (first, after the last).
         """
         parts, self._parts, self.rows = self._parts, [], 0
-        for partition, (first, end) in ranges.items():
-            mine = [rows for part in parts if len(rows := part.of_partition(partition))]
-            if mine:
-                self._owned[partition].write(self._table(SourceRows.joined(mine)), first, end - 1)
+        owned = {partition: self._owned[partition] for partition in ranges}
+
+        def write() -> None:
+            gathered = list(_gathered(parts))
+            for partition, (first, end) in ranges.items():
+                mine = [rows for part in gathered if len(rows := part.of_partition(partition))]
+                if mine:
+                    owned[partition].write(self._table(SourceRows.joined(mine)), first, end - 1)
+
+        return write
 
     def _partition(self, number: int) -> Path:
         return self._folder / f"partition={number}"
@@ -135,3 +144,13 @@ class SegmentBuffer:
             kind = pa.int64() if pa.types.is_timestamp(field.type) else field.type
             arrays.append(pa.array(values, kind, mask=mask).cast(field.type))
         return pa.table(arrays, schema=self._schema)
+
+
+def _gathered(parts: list[SourceRows]) -> Iterator[SourceRows]:
+    """The same rows in fewer parts: live there are thousands of a few rows each."""
+    for are_few, run in groupby(parts, lambda part: len(part) < _FEW):
+        if are_few:
+            together = SourceRows.joined(list(run))
+            yield together.where(np.argsort(together.partitions, kind="stable"))
+        else:
+            yield from run

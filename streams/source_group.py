@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,6 +65,15 @@ class _Schedule:
         return rows >= max_rows or now_s - self.flushed_s >= self.every_s
 
 
+@dataclass(slots=True)
+class _Written:
+    """What one task made durable, or why it could not."""
+
+    task: SourceTask
+    commits: list[SourceCommit]
+    error: HeadraceError | None = None
+
+
 class SourceGroup:
     """Source tasks of every stream and label stream of a project, for the partitions that are this worker's.
 
@@ -114,6 +124,9 @@ class SourceGroup:
         now_s = time.monotonic()
         self._idle: IdleWatch[Place] = IdleWatch((), now_s=now_s)
         self._schedule = _Schedule(every_s=settings.stream.snapshot_every_s, flushed_s=now_s)
+        self._files = ThreadPoolExecutor(1, "segments")
+        self._writing: Future[list[_Written]] | None = None
+        """Segments on their way to the disk, for which no event waits."""
         self._unreported = False
         self._said_s = self._passed_s = 0.0
         self._unsaid = False
@@ -158,8 +171,11 @@ class SourceGroup:
             for task in self._tasks:
                 task.pass_time(self._now_us())
         max_rows = self._settings.stream.flush_rows
-        if self._schedule.is_due(self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s):
-            self._flush()
+        self._end_flush()
+        if self._writing is None and self._schedule.is_due(
+            self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s
+        ):
+            self._begin_flush()
         elif self._foreign and ((self._unsaid and not batches) or now_s - self._said_s >= _SAY_EVERY_S):
             self._say()
         elif self._foreign and self._fetcher.is_held_back:
@@ -225,6 +241,7 @@ class SourceGroup:
 
     def close(self) -> None:
         """Leave; what was not flushed is read again next time."""
+        self._files.shutdown()
         self._membership.close()
         self._fetcher.close()
         self._consumer.close()
@@ -233,6 +250,7 @@ class SourceGroup:
     def _follow(self) -> None:
         """Take over and give up partitions as the group says, and hear what was committed."""
         for change in self._owner.changes():
+            self._end_flush(wait=True)
             if change.kind is ChangeKind.RELEASED:
                 self._metrics.released("sources", len(change.places))
                 self._release(change)
@@ -240,6 +258,7 @@ class SourceGroup:
                 self._metrics.lost("sources", len(change.places))
                 self._drop(change.places)
         if opened := self._owner.claimed():
+            self._end_flush(wait=True)
             self._open(opened)
         if stored := self._owner.committed():
             for task in self._tasks:
@@ -293,22 +312,34 @@ class SourceGroup:
         self._board.say(self._fetcher.reaches(self._owner.epochs))
 
     def _flush(self) -> None:
+        """Make everything durable, and have it committed, before anything else is done."""
+        self._end_flush(wait=True)
+        self._begin_flush()
+        self._end_flush(wait=True)
+
+    def _begin_flush(self) -> None:
+        """Hand over what was processed to be written, beside what is processed next."""
         self._letters.flush()
         # First of all: it waits for a broker that restarts, and those that are asked next do so for seconds only.
         self._sender.flush()
         if any(task.has_moved for task in self._tasks):
             self._drop_fenced()
-        for task in self._tasks:
-            try:
-                commits = task.write_segments()
-            except HeadraceError:
-                # Paused on the way, it may come back to a folder that the new owner has tidied.
-                if not self._drop_fenced():
-                    raise
-                continue
-            self._owner.commit({(task.topic, commit.partition): commit for commit in commits})
         self._schedule.flushed_s = time.monotonic()
         self._schedule.wanted_s = None
+        taken = [(task, *task.take_segments()) for task in self._tasks]
+        self._writing = self._files.submit(_write_all, taken)
+
+    def _end_flush(self, *, wait: bool = False) -> None:
+        """Have committed what was written; nobody takes over or gives up anything before that."""
+        if self._writing is None or not (wait or self._writing.done()):
+            return
+        written, self._writing = self._writing.result(), None
+        for each in written:
+            if each.error is None:
+                self._owner.commit({(each.task.topic, commit.partition): commit for commit in each.commits})
+            # Paused on the way, it may come back to a folder that the new owner has tidied.
+            elif not self._drop_fenced():
+                raise each.error
         self._say()
 
     def _drop_fenced(self) -> bool:
@@ -339,3 +370,15 @@ class SourceGroup:
     def _set_idle(self, places: set[Place], *, idle: bool) -> None:
         for task in self._tasks:
             task.set_idle([number for topic, number in places if topic == task.topic], idle=idle)
+
+
+def _write_all(taken: list[tuple[SourceTask, list[SourceCommit], Callable[[], None]]]) -> list[_Written]:
+    written = []
+    for task, commits, write in taken:
+        try:
+            write()
+        except HeadraceError as error:
+            written.append(_Written(task, commits, error))
+        else:
+            written.append(_Written(task, commits))
+    return written

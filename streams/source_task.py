@@ -9,7 +9,7 @@ messages ─► decode ─► late? ─► segment buffer ─► Parquet ┐
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -78,7 +78,7 @@ class SourceTask:
         self._dead_letters = dead_letters
         self._erased = erased
         self._begun: dict[int, int] = {}
-        """Open partition -> first offset that no segment covers yet."""
+        """Open partition -> first offset that no segment covers, or is about to."""
         self._state: dict[int, SourceCommit] = {}
         self._newest_us = np.full(partitions, NO_TIME_US, dtype=np.int64)
         self._announced_us: dict[int, int] = {}
@@ -123,7 +123,7 @@ class SourceTask:
 
     @property
     def has_moved(self) -> bool:
-        """Whether anything was processed that no segment covers."""
+        """Whether anything was processed that was not handed over."""
         return any(state.offset > self._begun[number] for number, state in self._state.items())
 
     @property
@@ -207,8 +207,10 @@ class SourceTask:
         """Send marks of these partitions (all when not given) without rows."""
         self._forward(no_rows(self._decoder.fields), sorted(self._state if partitions is None else partitions))
 
-    def write_segments(self) -> list[SourceCommit]:
-        """Make everything durable that was processed; gives what may be committed then.
+    def take_segments(self) -> tuple[list[SourceCommit], Callable[[], None]]:
+        """Hand over everything that was processed; gives what may be committed once the second has made it durable.
+
+        The second may run in another thread; nothing may be opened or closed meanwhile.
 
         Raises:
             UnavailableError: a keyed batch or dead letter was not acknowledged; nothing may be committed.
@@ -217,12 +219,12 @@ class SourceTask:
         if self._erased is not None:
             self._erased.save()
         moved = [copy_of(state) for state in self._state.values() if state.offset > self._begun[state.partition]]
-        self._buffer.write({state.partition: (self._begun[state.partition], state.offset) for state in moved})
+        write = self._buffer.take({state.partition: (self._begun[state.partition], state.offset) for state in moved})
         self._begun |= {state.partition: state.offset for state in moved}
-        return moved
+        return moved, write
 
     def committed(self, commits: Sequence[SourceCommit]) -> None:
-        """These commits of :meth:`write_segments` are stored: say what was held back until then."""
+        """These commits of :meth:`take_segments` are stored: say what was held back until then."""
         self._durable |= {commit.partition: commit for commit in commits if commit.partition in self._state}
         ends = {commit.partition: commit.offset for commit in commits}
         held = [number for number, offset in self._held.items() if offset < ends.get(number, 0)]

@@ -46,6 +46,8 @@ _FEW = 20
 _MORE_S = 0.01
 """With many rows (at least this part of a micro-batch) more are on their way, and a key is written online once."""
 _ROOM_US = 600_000_000
+_GOLDEN = 0.618
+"""Multiples of it, without their whole parts, lie evenly between 0 and 1, however many there are."""
 _LOOK_EVERY_S = 1.0
 """How often it is looked whether a backfill has ended."""
 _LOG = get_logger(__name__)
@@ -96,6 +98,7 @@ class ViewGroup:
         self._tasks: dict[Place, list[ViewTask]] = {}
         self._new: set[Place] = set()
         self._due_s: dict[int, float] = {}
+        self._begun = 1
         self._dirty: dict[int, bool] = {}
         self._saver = LastSaves()
         self._late_views = LateViews(self._open_view)
@@ -202,8 +205,10 @@ class ViewGroup:
 
     def _begin(self, tasks: list[ViewTask]) -> None:
         now_s, every_s = time.monotonic(), self._settings.stream.snapshot_every_s
-        # Staggered, so that no two snapshots make one long stop.
-        self._due_s |= {id(task): now_s + every_s * (n + 1) / len(tasks) for n, task in enumerate(tasks)}
+        # Staggered, so that snapshots never come together, in however many parts their tasks came.
+        for task in tasks:
+            self._due_s[id(task)] = now_s + every_s * (self._begun * _GOLDEN % 1)
+            self._begun += 1
         self._dirty |= dict.fromkeys(map(id, tasks), True)
 
     def _open_ready(self) -> None:

