@@ -52,6 +52,10 @@ class MessageBatch:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def numbers(self) -> list[int]:
+        """The partitions that messages are of, each once."""
+        return np.flatnonzero(np.bincount(self.partitions)).tolist()
+
     def value(self, row: int) -> bytes | None:
         """Value of one message."""
         return None if self.missing[row] & NO_VALUE else self.values[row]

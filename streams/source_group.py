@@ -160,7 +160,7 @@ class SourceGroup:
         self._follow()
         batches = self._fetcher.fetch(self._settings.stream.batch_rows, wait_s)
         now_s = time.monotonic()
-        seen = {(batch.topic, int(number)) for batch in batches for number in set(batch.partitions.tolist())}
+        seen = {(batch.topic, number) for batch in batches for number in batch.numbers()}
         self._set_idle(self._idle.saw(seen, now_s=now_s), idle=False)
         self._unsaid = self._unsaid or bool(batches)
         for batch in batches:

@@ -172,7 +172,7 @@ class SourceTask:
         self._refuse(batch, refused)
         self._account(batch, rows)
         self._buffer.add(rows)
-        self._forward(rows.where(~rows.late) if rows.late.any() else rows, np.unique(batch.partitions).tolist())
+        self._forward(rows.where(~rows.late) if rows.late.any() else rows, batch.numbers())
 
     def set_idle(self, partitions: Iterable[int], *, idle: bool) -> None:
         """Tell the keyed logs that partitions have become idle, or are no longer."""
