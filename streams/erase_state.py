@@ -26,10 +26,10 @@ from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from headrace.spec.types import String
 from streams.progress import Progress
-from streams.snapshot_chain import read_newest, read_pieces, remove_all, write_only
-from streams.snapshot_piece import Snapshot
-from streams.snapshot_places import definitions_saved, partitions_saved, remove_definition, snapshot_store
-from streams.view_group import roomy
+from streams.snapshots.snapshot_chain import read_newest, read_pieces, remove_all, write_only
+from streams.snapshots.snapshot_piece import Snapshot
+from streams.snapshots.snapshot_places import definitions_saved, partitions_saved, remove_definition, snapshot_store
+from streams.views.view_group import roomy
 
 __all__ = ["ErasedState", "erase_former_definitions", "erase_state"]
 

@@ -18,7 +18,7 @@ from headrace.kafka_clients import ensure_topics, partition_counts
 from headrace.kafka_sender import Sender
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
-from streams.topic_writer import TopicWriter
+from streams.formats.topic_writer import TopicWriter
 
 __all__ = ["Publisher"]
 

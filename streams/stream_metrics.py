@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from headrace.contracts.streams import SourceProgress, ViewProgress
-from streams.message_runs import Place
-from streams.owner_record import is_record
-from streams.snapshot_store import SnapshotStore
+from streams.messages.message_runs import Place
+from streams.snapshots.owner_record import is_record
+from streams.snapshots.snapshot_store import SnapshotStore
 
 __all__ = ["GROUPS", "CountedStore", "StreamMetrics"]
 

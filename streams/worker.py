@@ -19,12 +19,13 @@ from headrace.kafka_clients import ensure_topics
 from headrace.logging import get_logger
 from headrace.spec.project import Project
 from streams.metrics_server import MetricsServer
-from streams.online_guard import LOOK_EVERY_S, OnlineGuard
-from streams.online_thread import OnlineThread, StoppedWaitingError
 from streams.progress import Progress
-from streams.source_group import SourceGroup
+from streams.sources.source_group import SourceGroup
+from streams.stopped_waiting import StoppedWaitingError
 from streams.stream_metrics import StreamMetrics
-from streams.view_group import ViewGroup
+from streams.views.online_guard import LOOK_EVERY_S, OnlineGuard
+from streams.views.online_thread import OnlineThread
+from streams.views.view_group import ViewGroup
 from streams.worker_lock import take_place
 from streams.worker_pool import run_pool
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from headrace.spec.types import Bool, Float64, Int64, String
-from streams.decode import BatchDecoder, Decoded, Decoder
 from streams.formats.arrow_decoder import ArrowDecoder
 from streams.formats.avro_decoder import AvroDecoder
-from streams.payloads import Payloads
-from streams.schema_registry import WriterSchema
+from streams.formats.decode import BatchDecoder, Decoded, Decoder
+from streams.messages.payloads import Payloads
+from streams.schemas.schema_registry import WriterSchema
 
 __all__ = [
     "ARRIVAL_US",

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streams.message_runs import NO_KEY, MessageRun
-from streams.payloads import Payloads
+from streams.messages.message_runs import NO_KEY, MessageRun
+from streams.messages.payloads import Payloads
 
 __all__ = ["message_run"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import RejectedError
-from streams.schema_registry_file import FileSchemaRegistry
+from streams.schemas.schema_registry_file import FileSchemaRegistry
 
 __all__ = ["RegistryServer", "serve_registry"]
 

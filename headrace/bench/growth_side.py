@@ -24,12 +24,12 @@ from headrace.bench.workload import TRANSACTIONS
 from headrace.clock import SystemClock
 from headrace.spec.aggregations import count, mean
 from headrace.spec.features import FeatureView
-from streams.snapshot_chain import SnapshotChain
-from streams.snapshot_piece import Snapshot
-from streams.snapshot_store import FolderStore
-from streams.view_group import roomy
-from streams.view_task import ViewTask
-from streams.warm_up import warm_up
+from streams.snapshots.snapshot_chain import SnapshotChain
+from streams.snapshots.snapshot_piece import Snapshot
+from streams.snapshots.snapshot_store import FolderStore
+from streams.views.view_group import roomy
+from streams.views.view_task import ViewTask
+from streams.views.warm_up import warm_up
 
 __all__ = ["apply", "growth_plan", "restore"]
 

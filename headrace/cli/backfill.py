@@ -16,7 +16,7 @@ from headrace.config import load_settings
 from headrace.spec.project import load_project
 
 if TYPE_CHECKING:
-    from streams.backfill_run import BackfillOutcome, BackfillStep
+    from streams.backfill.backfill_run import BackfillOutcome, BackfillStep
 
 __all__ = ["configure", "run"]
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     view = project.view(args.view)
     if args.dry_run:
         return show_plan(project, args, only=view.name)
-    from streams.backfill_run import run_backfill
+    from streams.backfill.backfill_run import run_backfill
 
     stop = threading.Event()
 

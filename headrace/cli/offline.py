@@ -115,8 +115,8 @@ def _settled_below(settings: Settings, project: Project, kind: str, name: str, f
     """Offset below which no restart takes a segment back."""
     from feature_store.offline.log_bounds import committed_below
     from feature_store.plan import compile_view
-    from streams.snapshot_chain import offsets_kept
-    from streams.snapshot_places import snapshot_store
+    from streams.snapshots.snapshot_chain import offsets_kept
+    from streams.snapshots.snapshot_places import snapshot_store
 
     if kind != "features":
         return committed_below(folder)

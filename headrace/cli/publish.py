@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from streams.event_file import read_event_file
+    from streams.formats.event_file import read_event_file
     from streams.publisher import Publisher
 
     project = load_project(args.project)

@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _reader(settings: Settings) -> "OpenReader":
     def open_reader(topic: "EventStream | LabelStream") -> "MessageReader":
-        from streams.message_reader import open_readers  # 60 MB that a monitor whose labels are JSON does not need
+        # 60 MB that a monitor whose labels are JSON does not need.
+        from streams.formats.message_reader import open_readers
 
         return open_readers(settings)(topic)
 

@@ -24,7 +24,7 @@ def progress_key(project: str) -> str:
 
 
 def reach_key(project: str) -> str:
-    """Hash: field ``<topic>:<partition>`` -> JSON of streams.reach.Reach; stream workers keep in step by it."""
+    """Hash: field ``<topic>:<partition>`` -> JSON of streams.messages.reach.Reach; workers keep in step by it."""
     return f"headrace:reach:{project}"
 
 

@@ -65,9 +65,9 @@ def keyed_topic(project: str, entity: str) -> Topic:
     return Topic(
         name=f"headrace.keyed.{project}.{entity}",
         key="none; the partition is the hash of the entity key",
-        value="packed columns, streams.keyed_log",
-        writer="streams.source_task",
-        readers=("streams.view_task",),
+        value="packed columns, streams.logs.keyed_log",
+        writer="streams.sources.source_task",
+        readers=("streams.views.view_task",),
     )
 
 
@@ -77,7 +77,7 @@ def dead_letters(stream: str) -> Topic:
         name=f"headrace.dead-letters.{stream}",
         key="key of the refused message",
         value="original bytes; headers reason, detail, topic, partition, offset",
-        writer="streams.source_task",
+        writer="streams.sources.source_task",
         readers=("people",),
         partitions=1,
     )

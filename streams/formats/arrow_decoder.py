@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.spec.types import FieldType, String
-from streams.decode import Decoded, Refusal
 from streams.formats.arrow_columns import DTYPES
 from streams.formats.arrow_framing import FramingError, check_stream
 from streams.formats.arrow_reader import ArrowPart, ArrowReader, FramedMessage
 from streams.formats.column_check import ColumnCheck
-from streams.message_check import Refused
-from streams.payloads import Payloads
+from streams.formats.decode import Decoded, Refusal
+from streams.formats.message_check import Refused
+from streams.messages.payloads import Payloads
 
 __all__ = ["MOST_BYTES", "MOST_ROWS", "ArrowDecoder"]
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from headrace.spec.types import FieldType
 from streams.formats.arrow_columns import Made, Reader, all_null, reader_of
 from streams.formats.arrow_framing import Framing
-from streams.message_check import Refused
+from streams.formats.message_check import Refused
 
 __all__ = ["ArrowPart", "ArrowReader", "FramedMessage"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, Float64, Int64, String
-from streams.decode import label_fields
+from streams.formats.decode import label_fields
 
 __all__ = ["ArrowWriter"]
 

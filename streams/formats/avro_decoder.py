@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
-from streams.decode import Decoded, Refusal
 from streams.formats import avro_kernels as kernels
 from streams.formats.avro_program import AvroProgram, compile_schema
-from streams.formats.avro_schema import SchemaRefusedError
 from streams.formats.column_check import ColumnCheck
-from streams.message_check import MAX_MESSAGE_BYTES
-from streams.payloads import Payloads
-from streams.schema_registry import SchemaRegistry, WriterSchema
+from streams.formats.decode import Decoded, Refusal
+from streams.formats.message_check import MAX_MESSAGE_BYTES
+from streams.messages.payloads import Payloads
+from streams.schemas.avro_schema import SchemaRefusedError
+from streams.schemas.schema_registry import SchemaRegistry, WriterSchema
 
 __all__ = ["AvroDecoder"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 from streams.formats import avro_kernels as op
-from streams.formats.avro_schema import AvroTypes, SchemaRefusedError, parse_schema, type_words
+from streams.schemas.avro_schema import AvroTypes, SchemaRefusedError, parse_schema, type_words
 
 __all__ = ["AvroProgram", "compile_schema"]
 

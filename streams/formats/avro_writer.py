@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from headrace.errors import ConfigError
 from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
-from streams.decode import label_fields
 from streams.formats import avro_writer_kernels as kernels
+from streams.formats.decode import label_fields
 
 __all__ = ["AvroWriter", "declared_schema"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.spec.types import FieldType, Float64, Int64, String
-from streams.message_check import NULL_INT, Refused, bad_label, check_time_bounds
+from streams.formats.message_check import NULL_INT, Refused, bad_label, check_time_bounds
 
 __all__ = ["ColumnCheck", "Columns"]
 
@@ -17,7 +17,7 @@ _MAX_STEPS = 2.0**53
 
 
 class ColumnCheck:
-    """Checks columns as :func:`streams.message_check.check_message` checks the fields of a JSON message.
+    """Checks columns as :func:`streams.formats.message_check.check_message` checks the fields of a JSON message.
 
     Args:
         schema: fields without the time.

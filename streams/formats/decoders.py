@@ -6,10 +6,10 @@ from typing import Any
 from headrace.spec.formats import ArrowBatches, Avro
 from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import FieldType
-from streams.decode import BatchDecoder, event_decoder, label_decoder, label_fields
 from streams.formats.arrow_decoder import ArrowDecoder
 from streams.formats.avro_decoder import AvroDecoder
-from streams.schema_registry import SchemaRegistry
+from streams.formats.decode import BatchDecoder, event_decoder, label_decoder, label_fields
+from streams.schemas.schema_registry import SchemaRegistry
 
 __all__ = ["stream_decoder"]
 

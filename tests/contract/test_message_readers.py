@@ -11,10 +11,10 @@ from headrace.config import Settings
 from headrace.errors import UnavailableError
 from headrace.kafka_clients import consumer, ensure_topics
 from headrace.kafka_sender import Sender
-from streams.confluent_reader import ConfluentReader
-from streams.librdkafka import find_librdkafka
-from streams.message_runs import NO_KEY, NO_VALUE, MessageReader, MessageRun
-from streams.native_reader import NativeReader
+from streams.messages.confluent_reader import ConfluentReader
+from streams.messages.librdkafka import find_librdkafka
+from streams.messages.message_runs import NO_KEY, NO_VALUE, MessageReader, MessageRun
+from streams.messages.native_reader import NativeReader
 from tests.eventually import eventually
 
 

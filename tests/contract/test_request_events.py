@@ -10,7 +10,7 @@ from headrace import Bool, EventStream, Float64, Int64, String
 from serving.json_body import read_json
 from serving.request_error import RequestError
 from serving.request_event import EventReader
-from streams.message_check import Refused, check_message, check_time_bounds
+from streams.formats.message_check import Refused, check_message, check_time_bounds
 
 NOW_US = 1_522_584_000_000_000
 STREAM = EventStream(

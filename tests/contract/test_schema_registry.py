@@ -11,11 +11,11 @@ import pytest
 
 from headrace.config import SchemaRegistrySettings, Settings
 from headrace.errors import ConfigError, RejectedError, UnavailableError
-from streams.online_thread import StoppedWaitingError
-from streams.schema_registry import SchemaRegistry, WriterSchema
-from streams.schema_registry_choice import PatientRegistry, open_registry
-from streams.schema_registry_file import FileSchemaRegistry
-from streams.schema_registry_http import HttpSchemaRegistry
+from streams.schemas.schema_registry import SchemaRegistry, WriterSchema
+from streams.schemas.schema_registry_choice import PatientRegistry, open_registry
+from streams.schemas.schema_registry_file import FileSchemaRegistry
+from streams.schemas.schema_registry_http import HttpSchemaRegistry
+from streams.stopped_waiting import StoppedWaitingError
 from tests.eventually import eventually
 from tests.registry_server import RegistryServer, serve_registry
 

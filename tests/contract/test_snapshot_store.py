@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import UnavailableError
-from streams.object_store import ObjectStore
-from streams.snapshot_store import FolderStore, SnapshotStore
+from streams.snapshots.object_store import ObjectStore
+from streams.snapshots.snapshot_store import FolderStore, SnapshotStore
 
 
 @pytest.fixture(params=["folder", "memory", "files through fsspec"])

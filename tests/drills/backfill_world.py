@@ -12,13 +12,13 @@ from headrace.config import Settings
 from headrace.contracts.topics import keyed_topic
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
-from streams.backfill import Backfill
-from streams.backfill_switch import applied_offsets, go_live
-from streams.keyed_log import decode_batch
-from streams.snapshot_chain import read_newest
-from streams.snapshot_places import snapshot_store
-from streams.switch_point import SwitchPoint, find_switch
-from streams.view_group import roomy
+from streams.backfill.backfill import Backfill
+from streams.backfill.backfill_switch import applied_offsets, go_live
+from streams.backfill.switch_point import SwitchPoint, find_switch
+from streams.logs.keyed_log import decode_batch
+from streams.snapshots.snapshot_chain import read_newest
+from streams.snapshots.snapshot_places import snapshot_store
+from streams.views.view_group import roomy
 from tests.drills.simulated_world import Broker, Mortality, Process, Store
 from tests.stream_world import PARTITIONS
 

@@ -26,18 +26,18 @@ from feature_store.rows import RowBatch
 from headrace.config import Settings
 from headrace.contracts.topics import keyed_topic
 from headrace.spec.project import Project
-from streams.dead_letters import DeadLetters
-from streams.decode import event_decoder, label_decoder
-from streams.fetch import MessageBatch
-from streams.keyed_log import decode_batch
-from streams.payloads import Payloads
-from streams.routes import event_routes, label_routes
-from streams.segment_buffer import SegmentBuffer
-from streams.snapshot_places import snapshot_store
-from streams.source_commit import SourceCommit
-from streams.source_task import SourceTask
-from streams.view_group import roomy
-from streams.view_task import ViewTask
+from streams.formats.decode import event_decoder, label_decoder
+from streams.logs.dead_letters import DeadLetters
+from streams.logs.keyed_log import decode_batch
+from streams.logs.segment_buffer import SegmentBuffer
+from streams.messages.fetch import MessageBatch
+from streams.messages.payloads import Payloads
+from streams.snapshots.snapshot_places import snapshot_store
+from streams.sources.routes import event_routes, label_routes
+from streams.sources.source_commit import SourceCommit
+from streams.sources.source_task import SourceTask
+from streams.views.view_group import roomy
+from streams.views.view_task import ViewTask
 from tests.stream_world import PARTITIONS, Traffic
 
 __all__ = ["Broker", "Crash", "Mortality", "Process", "Store"]
@@ -173,7 +173,7 @@ class Store:
 
 
 class OnlineQueue:
-    """Stands for streams.online_thread.OnlineThread: jobs in order, later; those with files beside what came after."""
+    """Stands for streams.views.online_thread.OnlineThread: jobs in order, later; those with files beside later ones."""
 
     def __init__(self, store: Store, mortality: Mortality, rng: Any) -> None:
         self._store, self._mortality, self._rng = store, mortality, rng

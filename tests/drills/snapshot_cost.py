@@ -17,9 +17,9 @@ import numpy as np
 import headrace as hr
 from feature_store.plan import compile_view
 from feature_store.state.view_state import ViewState
-from streams.snapshot_chain import SnapshotChain
-from streams.snapshot_piece import Snapshot
-from streams.snapshot_store import FolderStore
+from streams.snapshots.snapshot_chain import SnapshotChain
+from streams.snapshots.snapshot_piece import Snapshot
+from streams.snapshots.snapshot_store import FolderStore
 
 _HISTORY = 10
 """Events of each key before the measurement."""

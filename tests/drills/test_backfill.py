@@ -18,7 +18,7 @@ from feature_store.offline.offline_log import log_folder, segments_below
 from headrace.config import RedisSettings, Settings, StreamSettings
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project, load_project
-from streams.switch_point import BehindError
+from streams.backfill.switch_point import BehindError
 from tests.drills.backfill_world import BackfillProcess, backfill, backfill_of, final_rows
 from tests.drills.simulated_world import Broker, Store
 from tests.integration.test_stream_kill import comparable, different

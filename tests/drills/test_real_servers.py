@@ -22,7 +22,7 @@ from headrace.config import Settings, load_settings
 from headrace.local.stack import EmbeddedStack
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
-from streams.dead_letters import read_dead_letters
+from streams.logs.dead_letters import read_dead_letters
 from tests.drills.real_run import RealRun
 from tests.drills.schedules import Schedule, draw
 from tests.drills.worker_nursery import Nursery

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from headrace.contracts.streams import DEAD_LETTER_REASONS
 from headrace.spec.types import Float64, String
-from streams.decode import BatchDecoder, Decoded, Decoder
-from streams.message_check import NULL_INT, Refused
-from streams.payloads import Payloads
+from streams.formats.decode import BatchDecoder, Decoded, Decoder
+from streams.formats.message_check import NULL_INT, Refused
+from streams.messages.payloads import Payloads
 from tests.format_cases import (
     ARRIVAL_US,
     SCHEMA,

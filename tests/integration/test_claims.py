@@ -7,8 +7,8 @@ from headrace.config import Settings
 from headrace.contracts.streams import DEAD_LETTER_REASONS
 from headrace.kafka_clients import consumer, ensure_topics
 from headrace.kafka_sender import Sender
-from streams.source_commit import claim_sources, write_commits
-from streams.tenures import Tenure
+from streams.ownership.tenures import Tenure
+from streams.sources.source_commit import claim_sources, write_commits
 
 
 def test_each_owner_knows_those_before_it(stack: Settings, fresh_name: Callable[[str], str]) -> None:

@@ -22,7 +22,7 @@ from headrace.erasure import erase as erase_subjects
 from headrace.errors import IntegrityError, RejectedError
 from headrace.local.stack import EmbeddedStack
 from headrace.spec.project import load_project
-from streams.backfill_run import run_backfill
+from streams.backfill.backfill_run import run_backfill
 from streams.worker import StreamWorker
 from streams.worker_lock import stopped_worker, take_place
 from tests.integration.erase_world import (

@@ -24,8 +24,8 @@ from headrace.spec.formats import Format
 from serving.stream_scorer import StreamScorer
 from streams.formats.arrow_writer import ArrowWriter
 from streams.formats.avro_writer import AvroWriter, declared_schema
-from streams.message_reader import open_readers
-from streams.schema_registry_choice import open_registry
+from streams.formats.message_reader import open_readers
+from streams.schemas.schema_registry_choice import open_registry
 from tests.eventually import eventually
 from tests.integration.serving_house import House, payment
 from tests.unit.serving.cards import NOON_US

@@ -22,8 +22,8 @@ from feature_store.upkeep.compaction import compact
 from headrace.config import Settings
 from headrace.errors import RejectedError
 from headrace.spec.project import Project, load_project
-from streams.backfill import staging_folder
-from streams.backfill_run import run_backfill
+from streams.backfill.backfill import staging_folder
+from streams.backfill.backfill_run import run_backfill
 from streams.progress import Progress, wait_applied
 from tests.eventually import eventually
 from tests.integration.test_stream_kill import worker_of

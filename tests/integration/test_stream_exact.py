@@ -11,7 +11,7 @@ from feature_store.offline.event_log import read_events
 from headrace.config import Settings
 from headrace.errors import UnavailableError
 from headrace.spec.project import Project
-from streams.dead_letters import read_dead_letters
+from streams.logs.dead_letters import read_dead_letters
 from streams.progress import Progress, wait_applied
 from streams.worker import StreamWorker
 from tests.eventually import eventually

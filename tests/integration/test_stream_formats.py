@@ -24,7 +24,7 @@ from headrace.demo.generator import World, generate
 from headrace.errors import UnavailableError
 from headrace.kafka_clients import end_offsets, ensure_topics
 from headrace.spec.project import Project
-from streams.dead_letters import read_dead_letters
+from streams.logs.dead_letters import read_dead_letters
 from streams.progress import Progress, wait_applied
 from streams.publisher import Publisher
 from streams.worker import StreamWorker

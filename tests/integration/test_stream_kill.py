@@ -15,7 +15,7 @@ import pytest
 
 from headrace.config import Settings
 from headrace.spec.project import Project
-from streams.dead_letters import read_dead_letters
+from streams.logs.dead_letters import read_dead_letters
 from streams.progress import Progress, wait_applied
 from tests.eventually import eventually
 from tests.stream_world import REACH, expected_values, feature_log, make_project, make_traffic, online_values, publish

@@ -14,7 +14,7 @@ from headrace.config import Settings
 from headrace.errors import UnavailableError
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project, load_project
-from streams.event_file import read_event_file
+from streams.formats.event_file import read_event_file
 from streams.progress import Progress, wait_applied
 from streams.publisher import Publisher
 from streams.worker import StreamWorker

@@ -14,10 +14,10 @@ from feature_store.offline.event_log import read_events
 from headrace.config import Settings
 from headrace.demo.generator import World, generate
 from headrace.spec.project import Project, load_project
-from streams.dead_letters import read_dead_letters
-from streams.idleness import IDLE_AFTER_S
+from streams.logs.dead_letters import read_dead_letters
 from streams.progress import Progress, wait_applied
 from streams.publisher import Publisher
+from streams.sources.idleness import IDLE_AFTER_S
 from streams.worker import StreamWorker
 from tests.eventually import eventually
 from tests.stream_world import feature_log, log_values, online_values

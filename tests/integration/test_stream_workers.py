@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace.config import Settings
 from headrace.contracts.redis_keys import ROW_FIELD_PREFIX, STATE_FIELD_PREFIX
 from headrace.spec.project import Project
-from streams.dead_letters import read_dead_letters
+from streams.logs.dead_letters import read_dead_letters
 from streams.progress import Progress, wait_applied
 from streams.worker_lock import running_workers, stopped_worker
 from tests.eventually import eventually

@@ -13,7 +13,7 @@ from headrace.cli.main import main
 from headrace.config import Settings
 from headrace.errors import RejectedError, UnavailableError
 from headrace.spec.project import Project
-from streams.backfill_run import run_backfill
+from streams.backfill.backfill_run import run_backfill
 from streams.progress import Progress, wait_applied
 from streams.worker import StreamWorker
 from tests.eventually import eventually

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.contracts.streams import DEAD_LETTER_REASONS
-from streams.payloads import Payloads
+from streams.messages.payloads import Payloads
 from tests.format_cases import ARRIVAL_US, arrow_decoder, arrow_message, as_json, events, json_decoder, outcomes, same
 
 JSON, ARROW = json_decoder(), arrow_decoder()

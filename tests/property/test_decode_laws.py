@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from headrace.contracts.streams import DEAD_LETTER_REASONS
 from headrace.spec.types import Bool, Float64, Int64, String
-from streams.decode import Decoder
-from streams.message_check import Refused
-from streams.payloads import Payloads
+from streams.formats.decode import Decoder
+from streams.formats.message_check import Refused
+from streams.messages.payloads import Payloads
 
 ARRIVAL_US = 1_600_000_000_000_000
 SCHEMA = {

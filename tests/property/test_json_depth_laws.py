@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from feature_store.json_depth import is_deeper
 from headrace.spec.types import Int64
-from streams.message_check import Refused, check_message
+from streams.formats.message_check import Refused, check_message
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.text('[]{}"\\,:é', max_size=6),

@@ -12,8 +12,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.keyed_log import EVENTS, KeyedBatch, SourceMark
-from streams.source_marks import SourceMarks
+from streams.logs.keyed_log import EVENTS, KeyedBatch, SourceMark
+from streams.views.source_marks import SourceMarks
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from itertools import count
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.owner_record import read_tenures, take_office
-from streams.snapshot_store import SnapshotStore
-from streams.tenures import FencedError, Tenures
+from streams.ownership.tenures import FencedError, Tenures
+from streams.snapshots.owner_record import read_tenures, take_office
+from streams.snapshots.snapshot_store import SnapshotStore
 
 _OWNERS = 3
 

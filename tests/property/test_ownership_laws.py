@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.fetch import Fetcher
-from streams.keyed_log import EVENTS, KeyedBatch, SourceMark
-from streams.message_runs import MessageRun, Place
-from streams.reach import Reach, newer
-from streams.source_marks import SourceMarks
+from streams.logs.keyed_log import EVENTS, KeyedBatch, SourceMark
+from streams.messages.fetch import Fetcher
+from streams.messages.message_runs import MessageRun, Place
+from streams.messages.reach import Reach, newer
+from streams.views.source_marks import SourceMarks
 from tests.message_runs import message_run
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.packed_columns import pack, unpack
+from streams.logs.packed_columns import pack, unpack
 
 whole = st.one_of(
     st.integers(-(2**63), 2**63 - 1),

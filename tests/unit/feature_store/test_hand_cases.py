@@ -15,11 +15,11 @@ from feature_store.online.view_rows import NOT_FOUND, PRESENT
 from headrace import EventStream, FeatureView, Float64, Int64, col, count, first, last, last_k, max, mean, sum
 from headrace.clock import parse_us
 from headrace.spec.aggregations import Feature
-from streams.decode import event_decoder
-from streams.keyed_log import EVENTS, KeyedBatch, SourceMark
-from streams.lateness import EVENT, NO_TIME_US, NOTHING, mark_late
-from streams.payloads import Payloads
-from streams.source_marks import SourceMarks
+from streams.formats.decode import event_decoder
+from streams.logs.keyed_log import EVENTS, NO_TIME_US, KeyedBatch, SourceMark
+from streams.messages.payloads import Payloads
+from streams.sources.lateness import EVENT, NOTHING, mark_late
+from streams.views.source_marks import SourceMarks
 from tests.every_engine import Event, ask
 
 PAYMENTS = EventStream(

@@ -12,7 +12,7 @@ from feature_store.plan import compile_view
 from headrace.cli.main import main
 from headrace.config import Settings
 from headrace.spec.project import load_project
-from streams.open_views import OpenViews
+from streams.views.open_views import OpenViews
 
 STREAM = """
 from headrace import EventStream, FeatureView, Int64, String, count, sum

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from streams.alignment import Lane, release_limit_us
-from streams.message_runs import MessageRun
+from streams.messages.alignment import Lane, release_limit_us
+from streams.messages.message_runs import MessageRun
 from tests.message_runs import message_run
 
 

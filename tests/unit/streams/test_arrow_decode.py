@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from streams.decode import Decoded
 from streams.formats.arrow_decoder import MOST_BYTES, MOST_ROWS
-from streams.payloads import Payloads
+from streams.formats.decode import Decoded
+from streams.messages.payloads import Payloads
 from tests.format_cases import ARRIVAL_US, arrow_decoder, arrow_message
 
 US = pa.timestamp("us", "UTC")

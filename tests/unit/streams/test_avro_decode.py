@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.decode import Refusal
 from streams.formats.avro_kernels import MOST_DEEP
-from streams.formats.avro_schema import SchemaRefusedError, parse_schema
-from streams.payloads import Payloads
+from streams.formats.decode import Refusal
+from streams.messages.payloads import Payloads
+from streams.schemas.avro_schema import SchemaRefusedError, parse_schema
 from tests.format_cases import ARRIVAL_US, SCHEMA, Schemas, avro_decoder, avro_message, outcomes, plain_avro
 
 EVENT = {

@@ -8,8 +8,8 @@ import pytest
 from headrace import EventStream, Float64, Int64, LabelStream, String
 from headrace.clock import parse_us
 from headrace.contracts.streams import DEAD_LETTER_REASONS
-from streams.decode import event_decoder, label_decoder
-from streams.payloads import Payloads
+from streams.formats.decode import event_decoder, label_decoder
+from streams.messages.payloads import Payloads
 
 CARDS = EventStream(
     "cards",

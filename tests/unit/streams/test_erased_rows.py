@@ -6,9 +6,9 @@ import numpy as np
 
 from feature_store.upkeep.erased import ErasedSubjects
 from headrace import EventStream, Float64, Int64, LabelStream, Project
-from streams.erased_rows import ErasedBatches, ErasedMessages
-from streams.keyed_log import EVENTS, LABELS, KeyedBatch, SourceMark
-from streams.segment_buffer import SourceRows
+from streams.logs.erased_rows import ErasedBatches, ErasedMessages
+from streams.logs.keyed_log import EVENTS, LABELS, KeyedBatch, SourceMark
+from streams.logs.segment_buffer import SourceRows
 
 SALES = EventStream("sales", key="card", time="at", id="sale", schema={"card": Int64, "shop": Int64, "eur": Float64})
 FRAUDS = LabelStream("frauds", of=SALES, value="fraud", delay="1d")

@@ -17,7 +17,7 @@ from streams.formats.arrow_decoder import ArrowDecoder
 from streams.formats.arrow_writer import ArrowWriter
 from streams.formats.avro_decoder import AvroDecoder
 from streams.formats.avro_writer import AvroWriter, declared_schema
-from streams.payloads import Payloads
+from streams.messages.payloads import Payloads
 from tests.format_cases import Schemas
 
 SALES = EventStream(

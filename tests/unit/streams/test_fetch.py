@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from headrace.errors import UnavailableError
-from streams.fetch import Fetcher
-from streams.message_runs import MessageRun, Place
+from streams.messages.fetch import Fetcher
+from streams.messages.message_runs import MessageRun, Place
 from tests.message_runs import message_run
 
 MINUTE_US = 60_000_000
@@ -106,7 +106,7 @@ def test_steps_within_the_slack_ask_nobody() -> None:
 
 
 def test_nothing_runs_ahead_of_a_partition_whose_broker_is_away_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.fetch._STUCK_S", -1.0)  # every wait is a long one
+    monkeypatch.setattr("streams.messages.fetch._STUCK_S", -1.0)  # every wait is a long one
     broker, fetcher = opened()
     broker.runs = [
         message_run(*EVENTS, 0, [5 * MINUTE_US], at_end=False),

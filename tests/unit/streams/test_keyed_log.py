@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import IntegrityError
-from streams.keyed_log import EVENTS, LABELS, KeyedBatch, SourceMark, decode_batch, encode_batches
+from streams.logs.keyed_log import EVENTS, LABELS, KeyedBatch, SourceMark, decode_batch, encode_batches
 
 MARKS = (SourceMark(0, 41, 1_000, False), SourceMark(3, -1, -(2**62), True))
 

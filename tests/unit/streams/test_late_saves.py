@@ -17,10 +17,10 @@ from feature_store.offline.offline_log import list_files, read_segment, segments
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.rows import RowBatch
 from headrace.errors import HeadraceError
-from streams.keyed_log import EVENTS, KeyedBatch, SourceMark
-from streams.snapshot_store import FolderStore
-from streams.tenures import FencedError
-from streams.view_task import ViewTask
+from streams.logs.keyed_log import EVENTS, KeyedBatch, SourceMark
+from streams.ownership.tenures import FencedError
+from streams.snapshots.snapshot_store import FolderStore
+from streams.views.view_task import ViewTask
 
 STREAM = hr.EventStream(
     "events", key="key", time="at", id="id", schema={"key": hr.Int64, "size": hr.Int64}, lateness="20s"

@@ -9,9 +9,9 @@ import pytest
 import headrace as hr
 from feature_store.plan import ViewPlan, compile_view
 from headrace.errors import IntegrityError
-from streams.late_views import LateViews
-from streams.snapshot_store import FolderStore
-from streams.view_task import ViewTask
+from streams.snapshots.snapshot_store import FolderStore
+from streams.views.late_views import LateViews
+from streams.views.view_task import ViewTask
 from tests.eventually import eventually
 
 PLACE = ("headrace.keyed.shop.card", 3)

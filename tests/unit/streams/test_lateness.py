@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from streams.lateness import EVENT, NO_TIME_US, NOTHING, TICK, mark_late
+from streams.logs.keyed_log import NO_TIME_US
+from streams.sources.lateness import EVENT, NOTHING, TICK, mark_late
 
 
 def decide(

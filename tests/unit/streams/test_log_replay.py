@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from feature_store.offline.offline_log import write_segment
 from feature_store.offline_tables import event_schema
 from headrace import EventStream, Float64, Int64, String
-from streams.log_replay import LoggedTopic, LogReplay, Stretch
+from streams.logs.log_replay import LoggedTopic, LogReplay, Stretch
 
 TX = EventStream(
     "tx",

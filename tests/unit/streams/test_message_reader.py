@@ -15,8 +15,8 @@ from headrace.spec.formats import Format
 from headrace.spec.streams import EventStream as Stream
 from streams.formats.arrow_writer import ArrowWriter
 from streams.formats.avro_writer import AvroWriter, declared_schema
-from streams.message_reader import open_readers
-from streams.schema_registry_choice import open_registry
+from streams.formats.message_reader import open_readers
+from streams.schemas.schema_registry_choice import open_registry
 
 NOON_US = 1_600_000_000_000_000
 FORMATS: list[Format] = [Json(), Avro(), ArrowBatches()]

@@ -12,7 +12,8 @@ from feature_store.plan import ViewPlan, compile_view
 from feature_store.rows import RowBatch, newest_of
 from headrace import EventStream, FeatureView, Int64, String, count
 from headrace.errors import UnavailableError
-from streams.online_thread import OnlineThread, StoppedWaitingError
+from streams.stopped_waiting import StoppedWaitingError
+from streams.views.online_thread import OnlineThread
 
 
 def plan_of(kind: Any = Int64) -> ViewPlan:

@@ -13,10 +13,10 @@ from feature_store.state.view_state import ViewState
 from headrace.config import Settings
 from headrace.spec.project import Project, load_project
 from headrace.spec.view_definition import describe_view
-from streams.open_views import OpenViews
-from streams.snapshot_chain import read_newest, write_only
-from streams.snapshot_piece import Snapshot
-from streams.snapshot_places import snapshot_store
+from streams.snapshots.snapshot_chain import read_newest, write_only
+from streams.snapshots.snapshot_piece import Snapshot
+from streams.snapshots.snapshot_places import snapshot_store
+from streams.views.open_views import OpenViews
 
 DEFINITION = """
 from headrace import EventStream, FeatureView, Int64, count

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.object_store import ObjectStore
-from streams.owner_record import read_tenures, take_office
-from streams.snapshot_store import FolderStore, SnapshotStore
-from streams.tenures import FencedError, Tenures
+from streams.ownership.tenures import FencedError, Tenures
+from streams.snapshots.object_store import ObjectStore
+from streams.snapshots.owner_record import read_tenures, take_office
+from streams.snapshots.snapshot_store import FolderStore, SnapshotStore
 
 
 @pytest.fixture(params=["folder", "memory"])

@@ -3,7 +3,7 @@
 from feature_store.online.redis_online import connect
 from headrace.config import Settings
 from headrace.contracts.redis_keys import reach_key
-from streams.reach import Reach, ReachBoard, foreign_limit_us, newer
+from streams.messages.reach import Reach, ReachBoard, foreign_limit_us, newer
 from tests.eventually import eventually
 
 A, B = ("events", 0), ("events", 1)

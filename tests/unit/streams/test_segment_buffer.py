@@ -7,7 +7,7 @@ import pytest
 
 from feature_store.offline.offline_log import write_segment
 from headrace.errors import ConfigError
-from streams.segment_buffer import SegmentBuffer
+from streams.logs.segment_buffer import SegmentBuffer
 
 OLD = pa.schema([pa.field("id", pa.int64()), pa.field("n", pa.int64())])
 

@@ -7,8 +7,8 @@ import pytest
 
 from feature_store.offline.offline_log import segments, write_segment
 from headrace.errors import IntegrityError
-from streams.segment_owner import OwnedFolder
-from streams.tenures import Tenures
+from streams.logs.segment_owner import OwnedFolder
+from streams.ownership.tenures import Tenures
 
 TABLE = pa.table({"n": [1]})
 FIRST = Tenures.of([(7, 0)])

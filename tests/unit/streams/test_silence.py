@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.silence import LIVE_WITHIN_US, time_in_silence
+from streams.sources.silence import LIVE_WITHIN_US, time_in_silence
 
 NOW_US = 1_790_000_000_000_000
 

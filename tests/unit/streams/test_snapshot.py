@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import IntegrityError
-from streams.snapshot_piece import Snapshot, decode, encode
+from streams.snapshots.snapshot_piece import Snapshot, decode, encode
 from tests.old_snapshots import first_format
 
 STATE = {

@@ -12,10 +12,10 @@ import headrace as hr
 from feature_store.plan import compile_view
 from feature_store.state.view_state import ViewState
 from headrace.errors import ConfigError
-from streams.object_store import ObjectStore
-from streams.snapshot_chain import SnapshotChain, offsets_kept, read_newest, write_only
-from streams.snapshot_piece import Snapshot
-from streams.snapshot_store import FolderStore, SnapshotStore
+from streams.snapshots.object_store import ObjectStore
+from streams.snapshots.snapshot_chain import SnapshotChain, offsets_kept, read_newest, write_only
+from streams.snapshots.snapshot_piece import Snapshot
+from streams.snapshots.snapshot_store import FolderStore, SnapshotStore
 from tests.old_snapshots import first_format
 
 STREAM = hr.EventStream(

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from streams.idleness import IDLE_AFTER_S, IdleWatch
-from streams.keyed_log import EVENTS, LABELS, KeyedBatch, SourceMark
-from streams.lateness import NO_TIME_US
-from streams.source_marks import SourceMarks
+from streams.logs.keyed_log import EVENTS, LABELS, NO_TIME_US, KeyedBatch, SourceMark
+from streams.sources.idleness import IDLE_AFTER_S, IdleWatch
+from streams.views.source_marks import SourceMarks
 
 
 def batch(

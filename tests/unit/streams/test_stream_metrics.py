@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace.config import StreamSettings
 from headrace.contracts.streams import SourceProgress, ViewProgress
 from streams.metrics_server import MetricsServer
-from streams.snapshot_store import FolderStore
+from streams.snapshots.snapshot_store import FolderStore
 from streams.stream_metrics import CountedStore, StreamMetrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import IntegrityError
-from streams.keyed_log import EVENTS, KeyedBatch, SourceMark
-from streams.switch_point import BehindError, SwitchPoint, find_switch
+from streams.backfill.switch_point import BehindError, SwitchPoint, find_switch
+from streams.logs.keyed_log import EVENTS, KeyedBatch, SourceMark
 
 
 def batch_of(text: str, columns: tuple[str, ...] = ("eur",), epoch: int = 0) -> KeyedBatch:
