@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,6 +138,9 @@ class Asker:
 
     def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and decoded answer; ``body`` may be bytes."""
+        if self.connection is not None and self._is_closed(self.connection):
+            self.connection.close()
+            self.connection = None
         if self.connection is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -158,6 +162,12 @@ class Asker:
         status, answer = self("POST", f"/predict/{model}", {"event": event})
         assert status == 200, answer
         return dict(answer)
+
+    @staticmethod
+    def _is_closed(connection: http.client.HTTPConnection) -> bool:
+        """Whether the server has ended it since the last answer, as it does when nothing was asked for a while."""
+        # Between answers there is nothing to read but the end.
+        return connection.sock is not None and bool(select.select([connection.sock], [], [], 0)[0])
 
     def another(self) -> "Asker":
         """A client of its own."""
