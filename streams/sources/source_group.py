@@ -43,6 +43,8 @@ _ROOM_US = 600_000_000
 _SAY_EVERY_S = 0.1
 """Others wait for what is said; each time waits for the acknowledgement of what was sent. With nothing else
 to do it is said at once: history is read a slack at a time, and each takes as long as it takes to be told of."""
+_MOST_WAITING = 4
+"""Rows that may be collected while others are written, in turns of ``stream.flush_rows``."""
 _COMMIT_S = 30.0
 """Longest wait for the last commits of a worker that leaves."""
 _LOG = get_logger(__name__)
@@ -61,8 +63,7 @@ class _Schedule:
             self.wanted_s = now_s if self.wanted_s is None else self.wanted_s
             if quiet or now_s - self.wanted_s > _FLUSH_WAIT_S:
                 return True
-        rows = max(task.buffered_rows / max(1, len(task.commits)) for task in tasks)
-        return rows >= max_rows or now_s - self.flushed_s >= self.every_s
+        return _rows(tasks) >= max_rows or now_s - self.flushed_s >= self.every_s
 
 
 @dataclass(slots=True)
@@ -171,7 +172,8 @@ class SourceGroup:
             for task in self._tasks:
                 task.pass_time(self._now_us())
         max_rows = self._settings.stream.flush_rows
-        self._end_flush()
+        # A disk that is slower than the stream holds it up here, so that memory stays bounded.
+        self._end_flush(wait=_rows(self._tasks) >= _MOST_WAITING * max_rows)
         if self._writing is None and self._schedule.is_due(
             self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s
         ):
@@ -370,6 +372,11 @@ class SourceGroup:
     def _set_idle(self, places: set[Place], *, idle: bool) -> None:
         for task in self._tasks:
             task.set_idle([number for topic, number in places if topic == task.topic], idle=idle)
+
+
+def _rows(tasks: list[SourceTask]) -> float:
+    """Rows collected for one partition of the fullest topic, on average."""
+    return max(task.buffered_rows / max(1, len(task.commits)) for task in tasks)
 
 
 def _write_all(taken: list[tuple[SourceTask, list[SourceCommit], Callable[[], None]]]) -> list[_Written]:
