@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -114,21 +115,21 @@ class SegmentBuffer:
         self._parts.append(rows)
         self.rows += len(rows)
 
-    def take(self, ranges: Mapping[int, tuple[int, int]]) -> Callable[[], None]:
-        """Hand over the collected rows; gives what makes them durable, which may run in another thread.
+    def take(self, ranges: Mapping[int, tuple[int, int]]) -> Callable[[int], None]:
+        """Hand over the collected rows; gives what makes those of one partition durable, perhaps in another thread.
 
         Args:
             ranges: partition -> offsets covered, as (first, after the last).
         """
         parts, self._parts, self.rows = self._parts, [], 0
         owned = {partition: self._owned[partition] for partition in ranges}
+        gather = cache(lambda: list(_gathered(parts)))
 
-        def write() -> None:
-            gathered = list(_gathered(parts))
-            for partition, (first, end) in ranges.items():
-                mine = [rows for part in gathered if len(rows := part.of_partition(partition))]
-                if mine:
-                    owned[partition].write(self._table(SourceRows.joined(mine)), first, end - 1)
+        def write(partition: int) -> None:
+            first, end = ranges[partition]
+            mine = [rows for part in gather() if len(rows := part.of_partition(partition))]
+            if mine:
+                owned[partition].write(self._table(SourceRows.joined(mine)), first, end - 1)
 
         return write
 

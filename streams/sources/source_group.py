@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -68,11 +68,10 @@ class _Schedule:
 
 @dataclass(slots=True)
 class _Written:
-    """What one task made durable, or why it could not."""
+    """What was made durable, and why the rest could not be; each partition by itself."""
 
-    task: SourceTask
-    commits: list[SourceCommit]
-    error: HeadraceError | None = None
+    commits: dict[Place, SourceCommit] = field(default_factory=dict)
+    errors: dict[Place, HeadraceError] = field(default_factory=dict)
 
 
 class SourceGroup:
@@ -126,7 +125,7 @@ class SourceGroup:
         self._idle: IdleWatch[Place] = IdleWatch((), now_s=now_s)
         self._schedule = _Schedule(every_s=settings.stream.snapshot_every_s, flushed_s=now_s)
         self._files = ThreadPoolExecutor(1, "segments")
-        self._writing: Future[list[_Written]] | None = None
+        self._writing: Future[_Written] | None = None
         """Segments on their way to the disk, for which no event waits."""
         self._unreported = False
         self._said_s = self._passed_s = 0.0
@@ -336,12 +335,13 @@ class SourceGroup:
         if self._writing is None or not (wait or self._writing.done()):
             return
         written, self._writing = self._writing.result(), None
-        for each in written:
-            if each.error is None:
-                self._owner.commit({(each.task.topic, commit.partition): commit for commit in each.commits})
-            # Paused on the way, it may come back to a folder that the new owner has tidied.
-            elif not self._drop_fenced():
-                raise each.error
+        self._owner.commit(written.commits)
+        if written.errors:
+            # Paused on the way, it may come back to folders that new owners have tidied.
+            self._drop_fenced()
+            for place, error in written.errors.items():
+                if place in self._owner.epochs:
+                    raise error
         self._say()
 
     def _drop_fenced(self) -> bool:
@@ -379,13 +379,15 @@ def _rows(tasks: list[SourceTask]) -> float:
     return max(task.buffered_rows / max(1, len(task.commits)) for task in tasks)
 
 
-def _write_all(taken: list[tuple[SourceTask, list[SourceCommit], Callable[[], None]]]) -> list[_Written]:
-    written = []
+def _write_all(taken: list[tuple[SourceTask, list[SourceCommit], Callable[[int], None]]]) -> _Written:
+    written = _Written()
     for task, commits, write in taken:
-        try:
-            write()
-        except HeadraceError as error:
-            written.append(_Written(task, commits, error))
-        else:
-            written.append(_Written(task, commits))
+        for commit in commits:
+            place = (task.topic, commit.partition)
+            try:
+                write(commit.partition)
+            except HeadraceError as error:
+                written.errors[place] = error
+            else:
+                written.commits[place] = commit
     return written

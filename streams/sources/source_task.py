@@ -207,10 +207,10 @@ class SourceTask:
         """Send marks of these partitions (all when not given) without rows."""
         self._forward(no_rows(self._decoder.fields), sorted(self._state if partitions is None else partitions))
 
-    def take_segments(self) -> tuple[list[SourceCommit], Callable[[], None]]:
-        """Hand over everything that was processed; gives what may be committed once the second has made it durable.
+    def take_segments(self) -> tuple[list[SourceCommit], Callable[[int], None]]:
+        """Hand over everything that was processed; gives what may be committed, each once it is durable.
 
-        The second may run in another thread; nothing may be opened or closed meanwhile.
+        The second makes one partition durable. It may run in another thread; nothing may be opened or closed meanwhile.
 
         Raises:
             UnavailableError: a keyed batch or dead letter was not acknowledged; nothing may be committed.

@@ -327,7 +327,8 @@ class Process:
             commits, write = task.take_segments()
             if self._rng.random() < 0.3:
                 self._read()  # beside the write: not in these segments, and not in what they commit
-            write()
+            for commit in commits:
+                write(commit.partition)
             self._mortality.survive()
             stored = {commit.partition: commit for commit in self._broker.commits[task.topic]}
             for commit in commits:
