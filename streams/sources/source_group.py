@@ -43,8 +43,6 @@ _ROOM_US = 600_000_000
 _SAY_EVERY_S = 0.1
 """Others wait for what is said; each time waits for the acknowledgement of what was sent. With nothing else
 to do it is said at once: history is read a slack at a time, and each takes as long as it takes to be told of."""
-_MOST_WAITING = 4
-"""Rows that may be collected while others are written, in turns of ``stream.flush_rows``."""
 _COMMIT_S = 30.0
 """Longest wait for the last commits of a worker that leaves."""
 _LOG = get_logger(__name__)
@@ -171,12 +169,8 @@ class SourceGroup:
             for task in self._tasks:
                 task.pass_time(self._now_us())
         max_rows = self._settings.stream.flush_rows
-        # A disk that is slower than the stream holds it up here, so that memory stays bounded.
-        self._end_flush(wait=_rows(self._tasks) >= _MOST_WAITING * max_rows)
-        if self._writing is None and self._schedule.is_due(
-            self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s
-        ):
-            self._begin_flush()
+        if self._schedule.is_due(self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s):
+            self._flush()
         elif self._foreign and ((self._unsaid and not batches) or now_s - self._said_s >= _SAY_EVERY_S):
             self._say()
         elif self._foreign and self._fetcher.is_held_back:
