@@ -11,6 +11,10 @@ The member has a thread of its own. Whatever is asked of the group runs in it, a
 be saved: a commit made from another thread hangs while the member is polled. The member has a fixed name, so that a
 worker that was killed and comes back gets its partitions at once, and it leaves the group in so many words, because the
 group would otherwise wait for a member with a name to come back.
+
+A group knows one member by each name. A broker that is killed while members join remembers them by what they were
+before, and calls each of them an impostor of itself; for the client library that is the end. So a member that is fenced
+joins anew, and only one that is fenced again and again shares its name with another.
 """
 
 import queue
@@ -21,6 +25,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError
 
 from headrace.config import Settings
 from headrace.errors import RejectedError
@@ -35,6 +41,8 @@ _LOOK_S = 0.02
 _LEAVE_S = 2.0
 _HEARTBEAT_MS = 300
 """A member hears of a rebalance with its next heartbeat."""
+_FENCED_TIMES, _FENCED_WITHIN_S = 3, 60.0
+"""So often in this time is no broker that has lost something, but another worker of the same name."""
 _LOG = get_logger(__name__)
 
 T = TypeVar("T")
@@ -69,21 +77,10 @@ class Membership:
     """
 
     def __init__(self, settings: Settings, group: str, topics: Sequence[str], *, name: str) -> None:
-        session_ms = int(settings.stream.session_timeout_s * 1000)
+        self._settings, self._name = settings, name
         self._group = group
         self._topics = list(topics)
-        self._consumer = consumer(
-            settings,
-            group,
-            config={
-                "group.instance.id": name,
-                "session.timeout.ms": session_ms,
-                "heartbeat.interval.ms": min(_HEARTBEAT_MS, session_ms // 3),
-                # Nothing is read here, but for what arrives between an assignment and its pause.
-                "queued.max.messages.kbytes": 64,
-                "fetch.message.max.bytes": 1024,
-            },
-        )
+        self._consumer = self._make_consumer()
         self._changes: queue.SimpleQueue[Change] = queue.SimpleQueue()
         self._jobs: queue.Queue[Callable[[], None]] = queue.Queue()
         self._terms: dict[Place, int] = {}
@@ -91,6 +88,8 @@ class Membership:
         self._assigned = threading.Event()
         self._leaving = threading.Event()
         self._ended = threading.Event()
+        self._fenced_s: list[float] = []
+        """When this member was, lately."""
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name=f"member of {group}", daemon=True)
         self._thread.start()
@@ -156,7 +155,7 @@ class Membership:
             self._do_jobs(0)
 
     def _live(self) -> None:
-        self._consumer.subscribe(self._topics, on_assign=self._gained, on_revoke=self._released, on_lost=self._lost)
+        self._join()
         while not self._leaving.is_set():
             self._do_jobs(_LOOK_S)
             self._poll()
@@ -176,15 +175,51 @@ class Membership:
         except queue.Empty:
             return
 
+    def _make_consumer(self) -> Any:
+        session_ms = int(self._settings.stream.session_timeout_s * 1000)
+        return consumer(
+            self._settings,
+            self._group,
+            config={
+                "group.instance.id": self._name,
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": min(_HEARTBEAT_MS, session_ms // 3),
+                # Nothing is read here, but for what arrives between an assignment and its pause.
+                "queued.max.messages.kbytes": 64,
+                "fetch.message.max.bytes": 1024,
+            },
+        )
+
+    def _join(self) -> None:
+        self._consumer.subscribe(self._topics, on_assign=self._gained, on_revoke=self._released, on_lost=self._lost)
+
     def _poll(self) -> None:
         # Messages that came before their partition was paused are the readers' to read.
         message = self._consumer.poll(0)
         trouble = None if message is None else message.error()
-        if trouble is not None and trouble.fatal() and self._failure is None:
-            self._failure = RejectedError(
+        # Not ``fatal()``: of an error that comes as a message it is never true.
+        if trouble is not None and trouble.code() == KafkaError._FATAL:
+            self._join_anew(trouble)
+
+    def _join_anew(self, trouble: KafkaError) -> None:
+        """Be another member of the same name; this one can do nothing more.
+
+        Raises:
+            RejectedError: it happens again and again.
+        """
+        now_s = time.monotonic()
+        self._fenced_s = [at_s for at_s in self._fenced_s if now_s - at_s < _FENCED_WITHIN_S] + [now_s]
+        if len(self._fenced_s) >= _FENCED_TIMES:
+            raise RejectedError(
                 f"the group {self._group!r} refuses this worker: {trouble.str()}",
                 hint="two workers run with one name; give each a home of its own, or let them share one",
             )
+        _LOG.warning("joins anew", group=self._group, why=trouble.str())
+        if self._terms:
+            self._give_up(frozenset(self._terms))
+        self._consumer.close()
+        self._consumer = self._make_consumer()
+        self._join()
 
     def _gained(self, client: Any, partitions: Any) -> None:
         client.incremental_assign(partitions)
@@ -214,9 +249,12 @@ class Membership:
             partitions=sorted(f"{topic}:{number}" for topic, number in places),
             why="the group had given this worker up and its partitions to others; it joins again",
         )
+        self._give_up(places)
+        client.incremental_unassign(partitions)
+
+    def _give_up(self, places: frozenset[Place]) -> None:
         self._forget(places)
         self._changes.put(Change(kind=ChangeKind.LOST, places=places, term=self._term))
-        client.incremental_unassign(partitions)
 
     def _forget(self, places: frozenset[Place]) -> None:
         for place in places:

@@ -122,7 +122,8 @@ def test_whatever_dies_both_stores_end_the_same(
 
     with capsys.disabled():
         print(f" {_SCHEDULES} schedules, {faults} faults, {lives} workers, 0 divergent", end="")
-    assert lives > _SCHEDULES, "processes died"
+    if _SCHEDULES >= _EVERY:  # of a few, none may kill a worker
+        assert lives > _SCHEDULES, "processes died"
 
 
 def most_workers(seed: int) -> int:
