@@ -13,6 +13,9 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import feature_store.definitions.feast_torch  # noqa: F401  # before Feast, which would import torch
+
+# isort: split
 from feast import Entity, FeatureService, FeatureStore, Field, FileSource, RepoConfig, ValueType
 from feast import FeatureView as FeastView
 from feast.data_format import ParquetFormat
