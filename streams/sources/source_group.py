@@ -3,15 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from confluent_kafka import KafkaException, TopicPartition
 
 from headrace.config import Settings
 from headrace.contracts.streams import SourceProgress
-from headrace.errors import HeadraceError, UnavailableError
+from headrace.errors import UnavailableError
 from headrace.kafka_clients import admin_client, consumer, latest_offsets
 from headrace.kafka_sender import Sender
 from headrace.logging import get_logger
@@ -24,6 +23,7 @@ from streams.messages.native_reader import NativeReader
 from streams.messages.reach import ReachBoard
 from streams.ownership.membership import Change, ChangeKind, Membership
 from streams.sources.idleness import IdleWatch
+from streams.sources.segment_writing import SegmentWriting
 from streams.sources.silence import TELL_EVERY_S
 from streams.sources.source_commit import SourceCommit
 from streams.sources.source_owner import SourceOwner
@@ -43,6 +43,8 @@ _ROOM_US = 600_000_000
 _SAY_EVERY_S = 0.1
 """Others wait for what is said; each time waits for the acknowledgement of what was sent. With nothing else
 to do it is said at once: history is read a slack at a time, and each takes as long as it takes to be told of."""
+_MOST_WAITING = 4
+"""Rows that may be collected while others are written, in turns of ``stream.flush_rows``."""
 _COMMIT_S = 30.0
 """Longest wait for the last commits of a worker that leaves."""
 _LOG = get_logger(__name__)
@@ -62,14 +64,6 @@ class _Schedule:
             if quiet or now_s - self.wanted_s > _FLUSH_WAIT_S:
                 return True
         return _rows(tasks) >= max_rows or now_s - self.flushed_s >= self.every_s
-
-
-@dataclass(slots=True)
-class _Written:
-    """What was made durable, and why the rest could not be; each partition by itself."""
-
-    commits: dict[Place, SourceCommit] = field(default_factory=dict)
-    errors: dict[Place, HeadraceError] = field(default_factory=dict)
 
 
 class SourceGroup:
@@ -122,9 +116,7 @@ class SourceGroup:
         now_s = time.monotonic()
         self._idle: IdleWatch[Place] = IdleWatch((), now_s=now_s)
         self._schedule = _Schedule(every_s=settings.stream.snapshot_every_s, flushed_s=now_s)
-        self._files = ThreadPoolExecutor(1, "segments")
-        self._writing: Future[_Written] | None = None
-        """Segments on their way to the disk, for which no event waits."""
+        self._segments = SegmentWriting()
         self._unreported = False
         self._said_s = self._passed_s = 0.0
         self._unsaid = False
@@ -169,8 +161,12 @@ class SourceGroup:
             for task in self._tasks:
                 task.pass_time(self._now_us())
         max_rows = self._settings.stream.flush_rows
-        if self._schedule.is_due(self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s):
-            self._flush()
+        # A disk that is slower than the stream holds it up here, so that memory stays bounded.
+        self._end_flush(wait=_rows(self._tasks) >= _MOST_WAITING * max_rows)
+        if not self._segments.is_busy and self._schedule.is_due(
+            self._tasks, quiet=not batches, max_rows=max_rows, now_s=now_s
+        ):
+            self._begin_flush()
         elif self._foreign and ((self._unsaid and not batches) or now_s - self._said_s >= _SAY_EVERY_S):
             self._say()
         elif self._foreign and self._fetcher.is_held_back:
@@ -236,7 +232,7 @@ class SourceGroup:
 
     def close(self) -> None:
         """Leave; what was not flushed is read again next time."""
-        self._files.shutdown()
+        self._segments.close()
         self._membership.close()
         self._fetcher.close()
         self._consumer.close()
@@ -321,14 +317,13 @@ class SourceGroup:
             self._drop_fenced()
         self._schedule.flushed_s = time.monotonic()
         self._schedule.wanted_s = None
-        taken = [(task, *task.take_segments()) for task in self._tasks]
-        self._writing = self._files.submit(_write_all, taken)
+        self._segments.begin(self._tasks)
 
     def _end_flush(self, *, wait: bool = False) -> None:
         """Have committed what was written; nobody takes over or gives up anything before that."""
-        if self._writing is None or not (wait or self._writing.done()):
+        written = self._segments.end(wait=wait)
+        if written is None:
             return
-        written, self._writing = self._writing.result(), None
         self._owner.commit(written.commits)
         if written.errors:
             # Paused on the way, it may come back to folders that new owners have tidied.
@@ -371,17 +366,3 @@ class SourceGroup:
 def _rows(tasks: list[SourceTask]) -> float:
     """Rows collected for one partition of the fullest topic, on average."""
     return max(task.buffered_rows / max(1, len(task.commits)) for task in tasks)
-
-
-def _write_all(taken: list[tuple[SourceTask, list[SourceCommit], Callable[[int], None]]]) -> _Written:
-    written = _Written()
-    for task, commits, write in taken:
-        for commit in commits:
-            place = (task.topic, commit.partition)
-            try:
-                write(commit.partition)
-            except HeadraceError as error:
-                written.errors[place] = error
-            else:
-                written.commits[place] = commit
-    return written
