@@ -5,8 +5,8 @@
 The blocking and the asyncio reader share everything but the wire. Many entities are read fastest as columns.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import redis
 from numpy.typing import ArrayLike
@@ -15,6 +15,7 @@ from feature_store.online.lookup_columns import ColumnsAsked, ReplyReader
 from feature_store.online.lookup_wire import LookupRequest, LookupWire
 from feature_store.online.redis_online import address_of, connect, translate
 from feature_store.online.redis_pipe import RedisPipe
+from feature_store.online.reply_parser import UNFINISHED, reply_parser
 from feature_store.online.view_rows import EXPIRED, NOT_FOUND, PRESENT, STALE, ViewColumns, ViewRow
 from feature_store.own_event import OwnEvent
 from headrace.errors import IntegrityError
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 _TIMEOUT_S = 5.0
+_RECEIVE_BYTES = 1 << 16
+T = TypeVar("T")
 
 
 class OnlineReader:
@@ -45,6 +48,7 @@ class OnlineReader:
         self._wire = LookupWire(project)
         self._pool = connect(redis_url).connection_pool
         self._connection: Any = None
+        self._parser: Any = None
 
     def read(self, requests: Sequence[LookupRequest]) -> list[dict[str, ViewRow]]:
         """One mapping of view name to row per request, in order; one round trip.
@@ -55,12 +59,7 @@ class OnlineReader:
             IntegrityError: what is stored is no feature row.
         """
         commands = self._wire.encode(requests)
-        try:
-            replies = self._round_trip(b"".join(commands), len(commands))
-        except (redis.ConnectionError, redis.TimeoutError):
-            replies = self._again(commands)
-        except redis.RedisError as error:
-            raise translate(error, self._address) from error
+        replies = self._repeated(lambda: self._round_trip(b"".join(commands), len(commands)))
         return self._wire.decode(requests, _checked(replies, self._address))
 
     def read_columns(
@@ -83,28 +82,31 @@ class OnlineReader:
             IntegrityError: what is stored is no feature row.
         """
         asked = ColumnsAsked(self._wire, views, entities, at_us)
-        try:
-            try:
-                replies = self._exchange(asked)
-            except (redis.ConnectionError, redis.TimeoutError, OSError):
-                # A kept connection may have been closed since; a read can be repeated.
-                replies = self._exchange(asked)
-        except (redis.RedisError, OSError) as error:
-            raise translate(error, self._address) from error
+        replies = self._repeated(lambda: self._exchange(asked))
         return asked.answer([(reply.data, reply.spans) for reply in replies])
 
     def close(self) -> None:
         self._pool.disconnect()
 
+    def _repeated(self, exchange: Callable[[], T]) -> T:
+        """What it gives; a second time where the kept connection has been closed since, for a read can be repeated.
+
+        Raises:
+            UnavailableError: Redis did not answer then, either.
+        """
+        try:
+            try:
+                return exchange()
+            except (redis.ConnectionError, redis.TimeoutError, OSError):
+                return exchange()
+        except (redis.RedisError, OSError) as error:
+            raise translate(error, self._address) from error
+
     def _exchange(self, asked: ColumnsAsked) -> list[ReplyReader]:
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = self._pool.get_connection()
+        connection, socket = self._connected()
         readers, rest = asked.readers(), b""
         try:
-            connection.send_packed_command([asked.commands], check_health=False)
-            # Straight from the socket: the client's parser makes an object of every value.
-            socket = connection._sock
+            socket.sendall(asked.commands)
             for reader in readers:
                 whole = reader.begin(rest)
                 while not whole:
@@ -128,29 +130,34 @@ class OnlineReader:
             if not isinstance(reply, list):
                 raise IntegrityError(f"Redis at {self._address} replied {reply!r:.80}", hint="see `headrace status`")
 
-    def _again(self, commands: Sequence[bytes]) -> list[Any]:
-        # A kept connection may have been closed since; a read can be repeated.
-        try:
-            return self._round_trip(b"".join(commands), len(commands))
-        except redis.RedisError as error:
-            raise translate(error, self._address) from error
-
     def _round_trip(self, commands: bytes, number: int) -> list[Any]:
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = self._pool.get_connection()
+        connection, socket = self._connected()
+        parser = self._parser
         replies: list[Any] = []
         try:
-            connection.send_packed_command([commands], check_health=False)
-            for _ in range(number):
-                try:
-                    replies.append(connection.read_response())
-                except redis.ResponseError as error:
-                    replies.append(error)
+            socket.sendall(commands)
+            while len(replies) < number:
+                reply = parser.gets()
+                if reply is not UNFINISHED:
+                    replies.append(reply)
+                elif data := socket.recv(_RECEIVE_BYTES):
+                    parser.feed(data)
+                else:
+                    raise redis.ConnectionError("the server closed the connection")
         except BaseException:
             connection.disconnect()  # or a later read would take the replies of this one
             raise
         return replies
+
+    def _connected(self) -> tuple[Any, Any]:
+        """The connection and its socket, which is ours once redis-py has done what an address may ask for."""
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = self._pool.get_connection()
+        if connection._sock is None or self._parser is None:
+            connection.connect()
+            self._parser = reply_parser()
+        return connection, connection._sock
 
 
 class AsyncOnlineReader:

@@ -89,15 +89,19 @@ class ColumnsAsked:
         Raises:
             IntegrityError: a row is cut off or of another format.
         """
-        fields, found = 1 if self._at_us is None else 2, {}
+        found = {}
         for part, (data, spans) in zip(self._parts, replies, strict=True):
             for place, view in enumerate(part.opening.views):
-                ends = np.empty(self.size, np.int64)
-                if fields == 2 and (_is_absent(spans[:, 2 * place + 1]) & ~_is_absent(spans[:, 2 * place])).any():
+                decoder = self._wire.decoders[view]
+                if self._at_us is None:
+                    found[view] = decoder.stored_columns(data, spans, place)
+                    continue
+                if (_is_absent(spans[:, 2 * place + 1]) & ~_is_absent(spans[:, 2 * place])).any():
                     raise state_is_lost(view)
-                rows = gather(data, spans, fields * place, fields, ends)
+                ends = np.empty(self.size, np.int64)
+                rows = gather(data, spans, 2 * place, 2, ends)
                 rows.flags.writeable = False  # as bytes are: one kernel serves both
-                found[view] = self._wire.decoders[view].columns(rows, ends, self._at_us)
+                found[view] = decoder.columns(rows, ends, self._at_us)
         return found
 
     def _command(self, entity: str, opening: Opening, keys: NDArray[np.generic]) -> bytes:

@@ -20,6 +20,9 @@ from headrace.spec.project import Project
 
 __all__ = ["LookupRequest", "LookupWire", "Opening", "state_is_lost"]
 
+_FEW = 4
+"""Requests whose rows are taken apart one by one."""
+
 
 class LookupRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked about one event or one combination of entities."""
@@ -74,6 +77,8 @@ class LookupWire:
         self, requests: Sequence[LookupRequest], replies: Sequence[Sequence[bytes | None]]
     ) -> list[dict[str, ViewRow]]:
         """Rows of each request, from the replies to its commands; each view is decoded for all requests at once."""
+        if len(requests) <= _FEW and not any(request.is_moved for request in requests):
+            return self._decode_few(requests, replies)
         asked: dict[str, tuple[list[bytes | None], list[int]]] = {}
         reply = iter(replies)
         for number, request in enumerate(requests):
@@ -92,6 +97,20 @@ class LookupWire:
             for number, row in zip(numbers, decoder.decode(stored, at_us, own), strict=True):
                 rows[number][view] = row
         return rows
+
+    def _decode_few(
+        self, requests: Sequence[LookupRequest], replies: Sequence[Sequence[bytes | None]]
+    ) -> list[dict[str, ViewRow]]:
+        """Rows as they were stored, each by itself."""
+        reply, decoders = iter(replies), self.decoders
+        return [
+            {
+                view: decoders[view].as_stored(value)
+                for opening in self.openings(request.views, moved=False).values()
+                for view, value in zip(opening.views, next(reply), strict=True)
+            }
+            for request in requests
+        ]
 
     def key(self, entity: str, key: object) -> bytes:
         """Hash key of one entity.

@@ -22,6 +22,7 @@ from feature_store.online.stored_kernels import (
     extract,
     judge,
     locate,
+    read_stored,
 )
 from feature_store.online.stored_row import StoredRowReader
 from feature_store.online.view_rows import EXPIRED, NOT_FOUND, PRESENT, STATUSES, ViewColumns, ViewRow
@@ -38,8 +39,6 @@ __all__ = ["RowDecoder"]
 _OWN_EVENT = ("", "applied", "merged")
 """By own_state of evaluate_states."""
 _NOT_FOUND, _EXPIRED = STATUSES.index(NOT_FOUND), STATUSES.index(EXPIRED)
-_FEW = 4
-"""Up to so many rows are taken apart by hand: arrays would cost more than what is in them."""
 
 
 class _Answer(NamedTuple):
@@ -67,7 +66,9 @@ class RowDecoder:
         self._base = self._shape.width - self._shape.base
         self._ttl_us = NEVER_US if plan.view.ttl_us is None else plan.view.ttl_us
         self._stored = StoredRowReader(plan)
-        self.decode([None], [0], [None])  # so that the kernels are loaded before the first request waits for them
+        # So that the kernels are loaded before the first request waits for them.
+        self.decode([None], [0], [None])
+        self.stored_columns(np.empty(0, np.uint8), np.zeros((1, 1, 2), np.int64), 0)
 
     def decode(
         self, stored: Sequence[bytes | None], at_us: Sequence[int | None], own: Sequence[OwnEvent | None]
@@ -83,42 +84,75 @@ class RowDecoder:
             IntegrityError: a row is cut off or of another format.
             RejectedError: an own event lacks a field or has one of the wrong type.
         """
-        n = len(stored)
         instants = [event.time_us if at is None and event else at for at, event in zip(at_us, own, strict=True)]
         asked = np.array([instant is not None for instant in instants], np.bool_)
-        if n <= _FEW and not asked.any():
-            return [self._as_stored(data) for data in stored]
         q = np.array([instant or 0 for instant in instants], np.int64)
         data = np.frombuffer(b"".join([data for data in stored if data]), np.uint8)
         ends = np.cumsum([len(data) if data else 0 for data in stored], dtype=np.int64)
         return self._rows(self._answer(data, ends, asked, q, own))
 
-    def columns(self, data: NDArray[np.uint8], ends: I64, at_us: I64 | None) -> ViewColumns:
-        """Columns of n rows.
+    def as_stored(self, data: bytes | None) -> ViewRow:
+        """One row as it was stored, without arrays: of a few rows those would cost more than what is in them.
+
+        Raises:
+            IntegrityError: it is cut off or of another format.
+        """
+        view, row = self.plan.view.name, self._stored.read(data)
+        if row is None:
+            return ViewRow(view=view, status=NOT_FOUND, values=self._nothing.copy())
+        values = [None if value != value else value for value in row.values]  # NaN is null
+        return ViewRow(
+            view=view,
+            status=PRESENT,
+            values=dict(zip(self._names, values, strict=True)),
+            event_time_us=row.valid_from_us,
+            valid_until_us=row.valid_until_us,
+            version=row.version,
+            watermark_us=row.watermark_us,
+        )
+
+    def columns(self, data: NDArray[np.uint8], ends: I64, at_us: I64) -> ViewColumns:
+        """Columns of n rows at instants.
 
         Args:
             data: bytes of the rows, one behind another.
             ends: (n,) where each ends; nothing between two: there is no row.
-            at_us: (n,) instants asked for; None: as stored.
+            at_us: (n,) instants asked for.
 
         Raises:
             IntegrityError: a row is cut off or of another format.
         """
-        n = len(ends)
-        q, asked = (np.zeros(n, np.int64), False) if at_us is None else (at_us, True)
-        answer = self._answer(data, ends, np.full(n, asked), q, ())
+        answer = self._answer(data, ends, np.full(len(ends), True), at_us, ())
         answer.values[(answer.status == _NOT_FOUND) | (answer.status == _EXPIRED)] = np.nan
-        valid_from, valid_until, version, watermark = (
-            np.ascontiguousarray(answer.head[:, word]) for word in (VALID_FROM, VALID_UNTIL, VERSION, WATERMARK)
-        )
+        return self._as_columns(answer.status, answer.values, np.ascontiguousarray(answer.head.T))
+
+    def stored_columns(self, data: NDArray[np.uint8], spans: I64, place: int) -> ViewColumns:
+        """Columns of n rows as they were stored.
+
+        Args:
+            data: anything, the bytes of ``_hr:<view>`` of each row among it.
+            spans: (n, .., 2) where each value of each reply begins and ends; no bytes: there is no row.
+            place: of the rows among the values.
+
+        Raises:
+            IntegrityError: a row is cut off or of another format.
+        """
+        n = len(spans)
+        head, values = np.zeros((HEADER_WORDS, n), np.int64), np.full((n, self.plan.width), np.nan)
+        status = np.empty(n, np.int8)
+        if read_stored(data, spans, place, self._definition, head, values.view(np.int64), status) >= 0:
+            raise self._damaged()
+        return self._as_columns(status, values, head)
+
+    def _as_columns(self, status: NDArray[np.int8], values: NDArray[np.float64], head: I64) -> ViewColumns:
         return ViewColumns(
             plan=self.plan,
-            codes=answer.status,
-            cells=answer.values,
-            event_time_us=valid_from,
-            valid_until_us=valid_until,
-            version=version,
-            watermark_us=watermark,
+            codes=status,
+            cells=values,
+            event_time_us=head[VALID_FROM],
+            valid_until_us=head[VALID_UNTIL],
+            version=head[VERSION],
+            watermark_us=head[WATERMARK],
         )
 
     def _answer(
@@ -156,21 +190,6 @@ class RowDecoder:
             fresh, fresh_from, fresh_until, head, values, own_state, status,
         )  # fmt: skip
         return _Answer(kind, status, own_state, head, values)
-
-    def _as_stored(self, data: bytes | None) -> ViewRow:
-        view, row = self.plan.view.name, self._stored.read(data)
-        if row is None:
-            return ViewRow(view=view, status=NOT_FOUND, values=self._nothing.copy())
-        values = [None if value != value else value for value in row.values]  # NaN is null
-        return ViewRow(
-            view=view,
-            status=PRESENT,
-            values=dict(zip(self._names, values, strict=True)),
-            event_time_us=row.valid_from_us,
-            valid_until_us=row.valid_until_us,
-            version=row.version,
-            watermark_us=row.watermark_us,
-        )
 
     def _nothing_yet(self, rows: int) -> I64:
         """Lifetime cells of keys without events."""

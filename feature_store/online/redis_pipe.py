@@ -10,18 +10,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import hiredis
 import redis
 import redis.asyncio
 
 from feature_store.online.redis_online import address_of, translate
+from feature_store.online.reply_parser import UNFINISHED, reply_parser
 from headrace.errors import HeadraceError, RejectedError, UnavailableError
 
 __all__ = ["Done", "RedisPipe"]
 
 Done = Callable[[list[Any] | HeadraceError], None]
 """Takes the replies to the commands of one question, or why there are none."""
-_UNFINISHED = object()
 _LOOKS = 8
 """How many times within a question's time it is looked whether the time is over."""
 
@@ -49,7 +48,7 @@ class RedisPipe(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._unsent: deque[_Question] = deque()
         self._sent: deque[_Question] = deque()
-        self._parser = _parser()
+        self._parser = reply_parser()
         self._is_flush_due = False
         self._watch: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -104,7 +103,7 @@ class RedisPipe(asyncio.Protocol):
             replies = question.replies
             while len(replies) < question.wanted:
                 reply = read()
-                if reply is _UNFINISHED:
+                if reply is UNFINISHED:
                     return
                 replies.append(reply)
             sent.popleft()
@@ -154,7 +153,7 @@ class RedisPipe(asyncio.Protocol):
             return
         finally:
             self._connecting = None
-        self._connection, self._transport, self._parser = connection, transport, _parser()
+        self._connection, self._transport, self._parser = connection, transport, reply_parser()
         transport.set_protocol(self)
         self._flush()
 
@@ -192,15 +191,3 @@ class _Question:
         self.data, self.wanted, self.done, self.until = data, wanted, done, until
         self.replies: list[Any] = []
         self.was_lost = False
-
-
-def _parser() -> Any:
-    return hiredis.Reader(notEnoughData=_UNFINISHED, replyError=_reply_error)
-
-
-def _reply_error(text: str) -> redis.RedisError:
-    if text.startswith(("NOAUTH", "WRONGPASS")):
-        return redis.AuthenticationError(text)
-    if text.startswith("NOPERM"):
-        return redis.exceptions.NoPermissionError(text)
-    return redis.ResponseError(text)

@@ -15,7 +15,18 @@ from feature_store.online.online_layout import HEADER_WORDS, ROW_FORMAT, WITHOUT
 from feature_store.online.packing_kernels import read_size, unpack_state
 from feature_store.plan import NULL
 
-__all__ = ["MOVABLE", "STORED", "VALID_FROM", "VALID_UNTIL", "VERSION", "WATERMARK", "extract", "judge", "locate"]
+__all__ = [
+    "MOVABLE",
+    "STORED",
+    "VALID_FROM",
+    "VALID_UNTIL",
+    "VERSION",
+    "WATERMARK",
+    "extract",
+    "judge",
+    "locate",
+    "read_stored",
+]
 
 _ABSENT, _FOREIGN, STORED, MOVABLE = range(4)
 """No row; a row of another definition of the view; a row without its events; one with them."""
@@ -78,6 +89,58 @@ def locate(
                     state_ends[row] = high - 8 * state + claimed
         start[row + 1] = start[row] + events
         low = high
+    return -1
+
+
+@kernel
+def _word(data: NDArray[np.uint8], at: int) -> int:
+    word = np.int64(0)
+    for k in range(8):
+        word |= np.int64(data[at + k]) << (8 * k)
+    return int(word)
+
+
+@kernel
+def read_stored(
+    data: NDArray[np.uint8],
+    spans: I64,
+    place: int,
+    definition: int,
+    head: I64,
+    bits: I64,
+    status: NDArray[np.int8],
+) -> int:
+    """Rows as they were stored, without what :func:`locate`, :func:`extract` and :func:`judge` do for other instants.
+
+    Args:
+        data: anything, the rows among it.
+        spans: (n, .., 2) where each value of each reply begins and ends; one without bytes is none.
+        place: of the rows among the values.
+        definition: fingerprint of the view.
+        head: (HEADER_WORDS, n) written.
+        bits: (n, W) of the values, NaN beforehand; written.
+        status: (n,) written.
+
+    Returns:
+        The number of a damaged row, or -1.
+    """
+    cells = bits.shape[1]
+    for row in range(status.size):
+        low, size = spans[row, place, 0], spans[row, place, 1] - spans[row, place, 0]
+        status[row] = _NOT_FOUND
+        if size == 0:
+            continue
+        if size % 8 != 0 or size < 8 * HEADER_WORDS or data[low] != ROW_FORMAT:
+            return row
+        if _word(data, low + 8) != definition:
+            continue
+        if size != 8 * (HEADER_WORDS + cells) or (_word(data, low) >> 16) & 0xFFFF != cells:
+            return row
+        status[row] = _PRESENT
+        for word in range(HEADER_WORDS):
+            head[word, row] = _word(data, low + 8 * word)
+        for cell in range(cells):
+            bits[row, cell] = _word(data, low + 8 * (HEADER_WORDS + cell))
     return -1
 
 

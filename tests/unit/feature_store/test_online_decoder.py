@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from feature_store.online.online_decoder import RowDecoder
-from feature_store.online.online_layout import StoredRow, encode_row
+from feature_store.online.online_layout import HEADER_WORDS, StoredRow, encode_row
 from feature_store.online.view_rows import EXPIRED, NOT_FOUND, PRESENT, STALE, ViewRow
 from feature_store.own_event import OwnEvent
 from feature_store.plan import NEVER_US, ViewPlan, compile_view
@@ -50,6 +50,44 @@ OWN = OwnEvent(id=108, time_us=8 * MINUTE, fields={"eur": 9.0, "card": 1})
 def _read(row: StoredRow | None, at_min: float | None = None, own: OwnEvent | None = None) -> ViewRow:
     at_us = None if at_min is None else round(at_min * MINUTE)
     return DECODER.decode([None if row is None else encode_row(row)], [at_us], [own])[0]
+
+
+def _stored_part(row: StoredRow | None) -> bytes:
+    """What ``_hr:<view>`` holds."""
+    return b"" if row is None else encode_row(row)[: 8 * (HEADER_WORDS + len(row.values))]
+
+
+def test_rows_as_stored_are_the_same_one_by_one_and_as_columns() -> None:
+    nulls = replace(ROW, values=np.array([0.0, np.nan]), valid_until_us=NEVER_US)
+    rows = [ROW, None, BARE, replace(ROW, definition=1), nulls]
+    parts = [_stored_part(row) for row in rows]
+    one_by_one = [DECODER.as_stored(part or None) for part in parts]
+    assert one_by_one == DECODER.decode([part or None for part in parts], [None] * 5, [None] * 5)
+
+    # As they lie in a reply: at any byte, with something before and behind.
+    data, spans = b"*1", np.zeros((5, 2, 2), np.int64)
+    for number, part in enumerate(parts):
+        spans[number, 1] = (len(data), len(data) + len(part)) if part else (0, 0)
+        data += part + b"\r\n$"
+    columns = DECODER.stored_columns(np.frombuffer(data, np.uint8).copy(), spans, 1)
+    assert columns.statuses == [row.status for row in one_by_one]
+    for number, row in enumerate(one_by_one):
+        assert [None if np.isnan(cell) else cell for cell in columns.cells[number]] == list(row.values.values())
+        if row.status == PRESENT:
+            there = (columns.event_time_us, columns.valid_until_us, columns.version, columns.watermark_us)
+            assert [int(column[number]) for column in there] == [
+                row.event_time_us,
+                row.valid_until_us,
+                row.version,
+                row.watermark_us,
+            ]
+
+
+@pytest.mark.parametrize("cut", [1, 8, 16, 17])
+def test_a_damaged_row_among_columns_is_refused(cut: int) -> None:
+    part = _stored_part(ROW)[:-cut]
+    with pytest.raises(IntegrityError, match="cut off"):
+        DECODER.stored_columns(np.frombuffer(part, np.uint8).copy(), np.array([[[0, len(part)]]]), 0)
 
 
 def test_without_an_instant_a_row_is_given_as_stored() -> None:
