@@ -39,7 +39,7 @@ from feature_store.kernels import (
     upper_bound,
 )
 from feature_store.plan import NULL
-from feature_store.window_kernels import SAFE, fill_values, scratch_size
+from feature_store.window_kernels import SAFE, fill_column, fill_values, scratch_size
 
 __all__ = ["answer", "arrange"]
 
@@ -49,40 +49,42 @@ _BLOCK = 256
 
 @allocating_kernel
 def arrange(
-    order: I64, ends: I64, times: I64, ids: I64, inputs: I64, shape: Shape, keeps_rows: bool
-) -> tuple[I64, I64, I64]:
-    """The history of all keys in one array, where each key's begins in it, (groups + 1,), and the event of each row.
+    by_time: I64,
+    codes: NDArray[np.int32],
+    starts: I64,
+    times: I64,
+    ids: I64,
+    inputs: I64,
+    shape: Shape,
+    history: I64,
+    rows: I64,
+) -> None:
+    """The history of all keys in one array.
+
+    Events are taken as they come and each is written to the end of its key's history: those ends stay in the cache,
+    and events need not be waited for, as they had to be when they were taken key by key.
+    What is as long as the events is made by the caller, see :mod:`feature_store.query_kernels`.
 
     Args:
-        order: (n,) the events key by key, each key's by (time, id).
-        ends: (groups + 1,) where those of each key end.
+        by_time: (n,) the events by (time, id), or empty: they are in that order.
+        codes: (n,) key of each event.
+        starts: (groups + 1,) where the history of each key begins: a row for each event and one more.
         times, ids, inputs: of the events.
         shape: of the view.
-        keeps_rows: otherwise the last result is empty.
+        history: (n + groups, width of the shape) written.
+        rows: (n + groups,) or empty: the event of each row of the history; written.
     """
-    seen, features, folds, groups = shape.seen, shape.features, shape.folds, ends.size - 1
-    starts = np.zeros(groups + 1, dtype=np.int64)
-    history = np.empty((order.size + groups + 1, shape.width), dtype=np.int64)
-    rows = np.empty(len(history) if keeps_rows else 0, dtype=np.int64)
-    block_times, block_ids = np.empty(_BLOCK, dtype=np.int64), np.empty(_BLOCK, dtype=np.int64)
-    block_inputs = np.empty((inputs.shape[0], _BLOCK), dtype=np.int64)
-    k = 0
+    seen, features, folds, groups = shape.seen, shape.features, shape.folds, starts.size - 1
+    following = starts[:groups].copy()
     for group in range(groups):
-        begin(history, k + group, features, folds)
-        while k < ends[group]:
-            place = k % _BLOCK
-            if place == 0:
-                for b in range(min(_BLOCK, order.size - k)):
-                    block_times[b], block_ids[b] = times[order[k + b]], ids[order[k + b]]
-                for i in range(inputs.shape[0]):
-                    for b in range(min(_BLOCK, order.size - k)):
-                        block_inputs[i, b] = inputs[i, order[k + b]]
-            put(history, k + group, block_times[place], block_ids[place], block_inputs, place, seen, features, folds)
-            if keeps_rows:
-                rows[k + group] = order[k]
-            k += 1
-        starts[group + 1] = k + group + 1
-    return history, starts, rows
+        begin(history, starts[group], features, folds)
+    for k in range(codes.size):
+        event = by_time[k] if by_time.size > 0 else k
+        row = following[codes[event]]
+        put(history, row, times[event], ids[event], inputs, event, seen, features, folds)
+        if rows.size > 0:
+            rows[row] = event
+        following[codes[event]] = row + 1
 
 
 @allocating_kernel
@@ -98,6 +100,7 @@ def answer(
     arrival: I64,
     input_arrival: I64,
     peaks: I64,
+    latest: I64,
     values: NDArray[np.float64],
     since: I64,
 ) -> None:
@@ -108,19 +111,22 @@ def answer(
         history, starts, rows: of :func:`arrange`.
         order: (q,) the questions key by key, each key's by time.
         asked: (groups + 1,) where those of each key end; the last are of keys without events.
-        at_us: (q,) instants.
+        at_us: (q,) instants; empty: every event is asked about at its own time, in the order of the history.
         own_ids: (q,) or empty: the event of the row, visible whenever it arrived.
         arrival: (n,) or empty: events are visible from their arrival on.
         input_arrival: (I, n) or (0, 0): values of an input are visible from their arrival on.
         peaks: (I,) largest magnitude of each input.
+        latest: room, as long as ``rows``.
         values: (q, W) written.
         since: (q,) or empty: instant from which the values hold, NULL when nothing had happened; written.
     """
     features, empty, edges, seen = shape.features, shape.empty, shape.edges, shape.seen
     groups, depth = len(starts) - 1, len(edges)
     hides = arrival.size > 0 or input_arrival.size > 0
-    latest = np.empty(len(history) if hides else 0, dtype=np.int64)
-    at = np.zeros((2, depth), dtype=np.int64)  # of the key, and of a history made anew
+    # Of each row of a block; as far as they have come in a key; of a history made anew.
+    at, reached = np.empty((_BLOCK + 1, depth), dtype=np.int64), np.empty(depth, dtype=np.int64)
+    limits = np.empty((_BLOCK + 1, 4), dtype=np.int64)
+    anew = np.zeros((1, depth), dtype=np.int64)
     longest = 0
     for group in range(groups):
         longest = max(longest, starts[group + 1] - 1 - starts[group])
@@ -136,55 +142,94 @@ def answer(
             continue
         first, end = starts[group], starts[group + 1] - 1
         for d in range(depth):
-            at[0, d] = first
+            reached[d] = first
         if hides:
             _fill_latest(first, end, rows, seen, history, arrival, input_arrival, latest)
+        begun = k
         while k < asked[group]:
             place = k % _BLOCK
             if place == 0:
                 _next_block(order, k, at_us, instants, block, values)
-            now = instants[place]
-            for d in range(depth):
-                limit, position = edge_at(edges, d, now), at[0, d]
-                while position < end and history[position, T] <= limit:
-                    position += 1
-                at[0, d] = position
-            fill_values(features, empty, at, 0, history, first, now, peaks, scratch, block, place)
-            if dates:
-                since[order[k]] = _newest_change(edges, at, 0, history, first)
-            if hides and at[0, 0] > first and latest[at[0, 0] - 1] > now:
-                own, has_own = (own_ids[order[k]], True) if own_ids.size else (0, False)
+            count = min(_BLOCK - place, asked[group] - k)
+            if at_us.size == 0:
+                for b in range(count):
+                    instants[place + b] = history[first + (k - begun) + b, T]
+            for d in range(0, depth, 4):
+                _walk(edges, d, instants, place, place + count, history, end, reached, limits, at)
+            for f in range(features.shape[0]):
+                fill_column(features, empty, f, at, place, count, history, first, instants, peaks, scratch, block)
+            for b in range(place, place + count):
+                if dates:
+                    since[order[k + b - place]] = _newest_change(edges, at, b, history, first)
+                now = instants[b]
+                if not hides or at[b, 0] == first or latest[at[b, 0] - 1] <= now:
+                    continue
+                own, has_own = (own_ids[order[k + b - place]], True) if own_ids.size else (0, False)
                 if not rebuilds:
                     _take_back(
-                        features, empty, at, 0, now, own, has_own, rows, history,
-                        arrival, input_arrival, latest, block, place,
+                        features, empty, at, b, now, own, has_own, rows, history,
+                        arrival, input_arrival, latest, block, b,
                     )  # fmt: skip
                 elif dates or _hides_any(
-                    features, at, 0, first, now, own, has_own, rows, history, arrival, input_arrival, latest
+                    features, at, b, first, now, own, has_own, rows, history, arrival, input_arrival, latest
                 ):
                     last = _keep_visible(
-                        shape, at, 0, first, now, own, has_own, rows, history, arrival, input_arrival, dates,
+                        shape, at, b, first, now, own, has_own, rows, history, arrival, input_arrival, dates,
                         visible, masked,
                     )  # fmt: skip
                     for d in range(depth):
-                        at[1, d] = upper_bound(visible, 0, last, edge_at(edges, d, now))
-                    fill_values(features, empty, at, 1, visible, 0, now, peaks, scratch, block, place)
+                        anew[0, d] = upper_bound(visible, 0, last, edge_at(edges, d, now))
+                    fill_values(features, empty, anew, 0, visible, 0, now, peaks, scratch, block, b)
                     if dates:
-                        since[order[k]] = _newest_change(edges, at, 1, visible, 0)
-            k += 1
+                        since[order[k + b - place]] = _newest_change(edges, anew, 0, visible, 0)
+            k += count
     nothing = np.empty((1, shape.width), dtype=np.int64)
     begin(nothing, 0, features, shape.folds)
-    for d in range(depth):
-        at[0, d] = 0
+    anew[:] = 0
     while k < order.size:
         place = k % _BLOCK
         if place == 0:
             _next_block(order, k, at_us, instants, block, values)
-        fill_values(features, empty, at, 0, nothing, 0, instants[place], peaks, scratch, block, place)
+        fill_values(features, empty, anew, 0, nothing, 0, instants[place], peaks, scratch, block, place)
         if dates:
             since[order[k]] = NULL
         k += 1
     _write_block(order, (k - 1) // _BLOCK * _BLOCK, k, block, values)
+
+
+@kernel
+def _walk(
+    edges: I64, d: int, instants: I64, place: int, stop: int, history: I64, end: int, reached: I64, limits: I64, at: I64
+) -> None:
+    """Where edges ``d … d + 3`` stand at each instant of a key, ``place … stop - 1``, from where they have reached.
+
+    Which comes next, an event or an instant, is computed and not branched on: the processor would guess wrongly half
+    of the time. One edge alone gains nothing, for each step waits for the one before; four wait together.
+    Where there are fewer, the last is walked again.
+    """
+    last = len(edges) - 1
+    d1, d2, d3 = min(d + 1, last), min(d + 2, last), min(d + 3, last)
+    for b in range(place, stop):
+        now = instants[b]
+        limits[b, 0], limits[b, 1] = edge_at(edges, d, now), edge_at(edges, d1, now)
+        limits[b, 2], limits[b, 3] = edge_at(edges, d2, now), edge_at(edges, d3, now)
+    p0, p1, p2, p3 = reached[d], reached[d1], reached[d2], reached[d3]
+    b0, b1, b2, b3 = place, place, place, place
+    while b0 + b1 + b2 + b3 < 4 * stop:
+        at[b0, d], at[b1, d1], at[b2, d2], at[b3, d3] = p0, p1, p2, p3
+        p0, b0 = _step(history, limits[b0, 0], p0, end, b0, stop)
+        p1, b1 = _step(history, limits[b1, 1], p1, end, b1, stop)
+        p2, b2 = _step(history, limits[b2, 2], p2, end, b2, stop)
+        p3, b3 = _step(history, limits[b3, 3], p3, end, b3, stop)
+    reached[d], reached[d1], reached[d2], reached[d3] = p0, p1, p2, p3
+
+
+@kernel
+def _step(history: I64, limit: int, position: int, end: int, b: int, stop: int) -> tuple[int, int]:
+    """Pass the next event, or go on to the next instant; neither behind the last."""
+    goes = int(b < stop)
+    passes = int(history[position, T] <= limit) & int(position < end) & goes
+    return position + passes, b + goes - passes
 
 
 @kernel
@@ -193,7 +238,7 @@ def _next_block(
 ) -> None:
     """Write the rows of the block that ends at ``k``, and read the instants of the next."""
     _write_block(order, k - _BLOCK, k, block, values)
-    for b in range(min(_BLOCK, order.size - k)):
+    for b in range(min(_BLOCK, order.size - k) if at_us.size > 0 else 0):
         instants[b] = at_us[order[k + b]]
 
 

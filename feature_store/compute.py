@@ -20,6 +20,7 @@ from feature_store.event_columns import EventColumns, event_columns
 from feature_store.ids import event_ids64
 from feature_store.kernel_cache import plain
 from feature_store.kernels import I64, shape_of
+from feature_store.key_codes import number_keys
 from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.row_values import value_arrays, value_columns
 from feature_store.sketch_answers import answer_rows, answer_sketches
@@ -81,8 +82,10 @@ def features_at(
         as_read: null where a read without an own event finds nothing, or what is older than the view's ttl.
     """
     shape = shape_of(plan)
-    events = _plain(events)
-    at_us = plain(at_us)
+    given, events = events, _plain(events)
+    # Questions about the events themselves are in their order already.
+    at_us = events.times_us if at_us is given.times_us else plain(at_us)
+    own_ids = events.ids if own_ids is given.ids else own_ids
     first = query_kernels.first_of_ids(events.ids)
     if not first.all():
         events = _take(events, np.flatnonzero(first))
@@ -93,12 +96,14 @@ def features_at(
     known = events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0)
     peaks = np.zeros(len(plan.inputs), dtype=np.int64)
     raise_peaks(events.inputs, peaks)
-    order, ends = _by_key(_order(events.times_us, events.ids), codes, groups)
-    history, starts, rows = answer_kernels.arrange(
-        order, ends, events.times_us, events.ids, events.inputs, shape, bool(arrival.size or known.size)
-    )
-    if asked is not codes or at_us is not events.times_us:
-        order, ends = _by_key(_order(at_us, None), asked, groups)
+    starts = np.zeros(groups + 1, dtype=np.int64)
+    np.cumsum(np.bincount(codes, minlength=groups) + 1, out=starts[1:])
+    history = np.empty((starts[-1], shape.width), dtype=np.int64)
+    rows, latest = (np.empty(len(history) if arrival.size or known.size else 0, dtype=np.int64) for _ in range(2))
+    by_time = _order(events.times_us, events.ids)
+    answer_kernels.arrange(by_time, codes, starts, events.times_us, events.ids, events.inputs, shape, history, rows)
+    is_same = asked is codes and at_us is events.times_us
+    order, ends = _by_key(by_time if is_same else _order(at_us, None), asked, groups)
     values = np.empty((len(at_us), plan.width), dtype=np.float64)
     since = np.empty(len(at_us) if as_read else 0, dtype=np.int64)
     own = nothing if own_ids is None else plain(own_ids)
@@ -109,11 +114,12 @@ def features_at(
         rows,
         order,
         ends,
-        at_us,
+        nothing if is_same else at_us,
         own,
         arrival,
         known,
         peaks,
+        latest,
         values,
         since,
     )
@@ -338,18 +344,15 @@ def _codes(
         encoded = pa.array(keys, type=pa.string()).dictionary_encode()
         found = pc.index_in(pa.array(asked, type=pa.string()), value_set=encoded.dictionary).fill_null(-1)
         return encoded.indices.to_numpy(), found.to_numpy(), len(encoded.dictionary)
-    if asked is keys:
-        codes, _, groups = query_kernels.dense_codes(plain(keys), np.empty(0, dtype=np.int64))
-        return codes, codes, groups
-    found, wanted, groups = query_kernels.dense_codes(plain(keys), plain(asked))
-    return found, wanted, groups
+    numbered = number_keys(plain(keys), np.empty(0, np.int64) if asked is keys else plain(asked))
+    return (numbered[0], numbered[0], numbered[2]) if asked is keys else numbered
 
 
 def _by_key(order: I64, codes: NDArray[np.int32], groups: int) -> tuple[I64, I64]:
     """Rows by key, each key's as they were; and where each key's end."""
     rows = order if len(order) else np.arange(len(codes))
-    by_key, ends = query_kernels.grouped(rows, codes, groups)
-    return by_key, ends
+    by_key = np.empty(len(rows), dtype=np.int64)
+    return by_key, query_kernels.grouped(rows, codes, groups, by_key)
 
 
 def _order(times: I64, ids: I64 | None) -> I64:

@@ -1,4 +1,7 @@
-"""Kernels that bring a table of events into order: duplicates found, keys numbered."""
+"""Kernels that bring a table of events into order: duplicates found, keys numbered.
+
+What is as long as the table is made by the caller: numpy asks for large pages of memory, kernels do not.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +9,7 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import I64, mix64
 
-__all__ = ["dense_codes", "first_of_ids", "grouped", "is_rising", "last_positions"]
+__all__ = ["dense_codes", "first_of_ids", "grouped", "is_rising", "last_positions", "narrow_codes"]
 
 
 @kernel
@@ -68,10 +71,15 @@ def last_positions(ids: I64, among: I64) -> I64:
 
 
 @allocating_kernel
-def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """Number the distinct keys from 0; codes of ``keys``, of ``asked`` (-1 unknown), and how many there are."""
+def dense_codes(keys: I64, asked: I64, codes: NDArray[np.int32], found: NDArray[np.int32]) -> int:
+    """Number the distinct keys from 0; gives how many there are.
+
+    Args:
+        keys, asked: columns of keys.
+        codes: number of each of ``keys``; written.
+        found: number of each that is asked for, -1 when it is not among ``keys``; written.
+    """
     table = np.zeros(1024, dtype=np.int64)
-    codes, found = np.empty(keys.size, dtype=np.int32), np.empty(asked.size, dtype=np.int32)
     number = 0
     for row in range(keys.size):
         place = _place(keys[row], keys, table)
@@ -89,20 +97,37 @@ def dense_codes(keys: I64, asked: I64) -> tuple[NDArray[np.int32], NDArray[np.in
     for row in range(asked.size):
         place = _place(asked[row], keys, table)
         found[row] = codes[table[place] - 1] if table[place] > 0 else -1
-    return codes, found, number
+    return number
 
 
 @allocating_kernel
-def grouped(rows: I64, codes: NDArray[np.int32], groups: int) -> tuple[I64, I64]:
-    """The rows of each group together, each group's in the order given.
+def narrow_codes(
+    keys: I64, asked: I64, low: int, width: int, codes: NDArray[np.int32], found: NDArray[np.int32]
+) -> int:
+    """As :func:`dense_codes`, of keys all within ``low`` and ``low + width``: no hashing, a table of them all."""
+    table = np.full(width, -1, np.int32)
+    number = 0
+    for row in range(keys.size):
+        place = keys[row] - low
+        if table[place] < 0:
+            table[place] = number
+            number += 1
+        codes[row] = table[place]
+    for row in range(asked.size):
+        # Compared before subtracting, which could overflow.
+        found[row] = table[asked[row] - low] if low <= asked[row] <= low + (width - 1) else -1
+    return number
+
+
+@allocating_kernel
+def grouped(rows: I64, codes: NDArray[np.int32], groups: int, order: I64) -> I64:
+    """The rows of each group together, each group's in the order given; gives where each ends, (groups + 1,).
 
     Args:
         rows: some of the rows.
         codes: group of every row; -1 stands behind all others.
         groups: how many there are.
-
-    Returns:
-        The rows, and where each group ends among them, (groups + 1,).
+        order: as long as ``rows``; written.
     """
     ends = np.zeros(groups + 2, dtype=np.int64)
     for row in rows:
@@ -110,10 +135,9 @@ def grouped(rows: I64, codes: NDArray[np.int32], groups: int) -> tuple[I64, I64]
         ends[(code if code >= 0 else groups) + 1] += 1
     for group in range(groups + 1):
         ends[group + 1] += ends[group]
-    order = np.empty(rows.size, dtype=np.int64)
     for row in rows:
         code = codes[row]
         group = code if code >= 0 else groups
         order[ends[group]] = row
         ends[group] += 1
-    return order, ends[: groups + 1]
+    return ends[: groups + 1]

@@ -21,13 +21,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_store.kernel_cache import plain
-from feature_store.offline.asof_kernels import ABSENT, codes_of_numbers, group_rows, newest_rows, order_groups
+from feature_store.key_codes import number_keys
+from feature_store.offline.asof_kernels import ABSENT, group_rows, newest_rows, order_groups
 from feature_store.plan import NULL
 
 __all__ = ["AsOfSource", "join_in_memory"]
 
-_SPARSE = 8
-"""Places of the key table for each row; keys spread wider are numbered by hashing."""
 _TIME_UNITS = (pa.timestamp("us"), pa.timestamp("us", tz="UTC"))
 _I64 = NDArray[np.int64]
 
@@ -114,13 +113,7 @@ def _find(source: AsOfSource, log: ds.Dataset, asked_keys: pa.ChunkedArray, at: 
 def _codes(asked: pa.ChunkedArray, stored: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
     """Keys of both sides as numbers from 0, and how many; ABSENT is a null, or a key nobody asks for."""
     if pa.types.is_integer(asked.type) and not asked.null_count and not stored.null_count:
-        numbers, own = _numbers(asked.cast(pa.int64()))[0], _numbers(stored)[0]
-        low, high = int(numbers.min()), int(numbers.max())
-        if high - low < _SPARSE * (len(numbers) + len(own)):
-            codes: tuple[NDArray[np.int32], NDArray[np.int32], int] = codes_of_numbers(
-                numbers, own, low, high - low + 1
-            )
-            return codes
+        return number_keys(_numbers(asked.cast(pa.int64()))[0], _numbers(stored)[0])
     known = pc.unique(asked.cast(stored.type)).drop_null()
     asked_codes, stored_codes = (
         pc.fill_null(pc.index_in(column, value_set=known), ABSENT).combine_chunks().to_numpy(zero_copy_only=False)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from feature_store.kernel_cache import allocating_kernel
 
-__all__ = ["ABSENT", "codes_of_numbers", "group_rows", "newest_rows", "order_groups"]
+__all__ = ["ABSENT", "group_rows", "newest_rows", "order_groups"]
 
 ABSENT = -1
 """No key, no row."""
@@ -15,31 +15,6 @@ _ABREAST = 32
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
-
-
-@allocating_kernel
-def codes_of_numbers(asked: I64, stored: I64, low: int, width: int) -> tuple[I32, I32, int]:
-    """Number the keys that are asked for, from 0; codes of both sides, and how many there are.
-
-    Args:
-        asked: keys of the questions, all within ``low`` and ``low + width``.
-        stored: keys of the rows; those nobody asks for are ABSENT.
-        low: smallest asked key.
-        width: places of the table that maps a key to its code.
-    """
-    table = np.full(width, ABSENT, np.int32)
-    asked_codes, stored_codes = np.empty(asked.size, np.int32), np.empty(stored.size, np.int32)
-    known = 0
-    for i in range(asked.size):
-        place = asked[i] - low
-        if table[place] == ABSENT:
-            table[place] = known
-            known += 1
-        asked_codes[i] = table[place]
-    for i in range(stored.size):
-        # Compared before subtracting, which could overflow.
-        stored_codes[i] = table[stored[i] - low] if low <= stored[i] <= low + (width - 1) else ABSENT
-    return asked_codes, stored_codes, known
 
 
 @allocating_kernel

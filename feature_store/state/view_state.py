@@ -301,7 +301,8 @@ class ViewState:
         along_us = times_us[events]
         if len(events) and (along_us[1:] < along_us[:-1]).any():
             events = events[np.argsort(along_us, kind="stable")]
-        order: I64 = query_kernels.grouped(events, event_slots, used)[0]
+        order = np.empty(len(events), dtype=np.int64)
+        query_kernels.grouped(events, event_slots, used, order)
         return order
 
     def _counters(self) -> I64:

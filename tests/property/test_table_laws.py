@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from feature_store import query_kernels
+from feature_store.key_codes import number_keys
 from feature_store.state import table_kernels
 from feature_store.state.state_arrays import IDS, SLOT, empty_ids, empty_pending
 
@@ -53,6 +54,19 @@ def test_taking_old_ids_out_changes_no_answer(
 def test_events_of_a_group_stand_together_in_the_order_given(drawn: list[tuple[int, int]]) -> None:
     rows = sorted(range(len(drawn)), key=lambda row: drawn[row][0])
     codes = [code for _, code in drawn]
-    order, ends = query_kernels.grouped(np.array(rows, dtype=np.int64), np.array(codes, dtype=np.int32), 6)
+    order = np.empty(len(rows), dtype=np.int64)
+    ends = query_kernels.grouped(np.array(rows, dtype=np.int64), np.array(codes, dtype=np.int32), 6, order)
     assert order.tolist() == sorted(rows, key=lambda row: 6 if codes[row] < 0 else codes[row])
     assert ends.tolist() == [sum(0 <= code <= group for code in codes) for group in range(6)] + [len(codes)]
+
+
+@given(
+    keys=st.lists(st.sampled_from([0, 1, 2, 7, -(2**63), 2**63 - 1]), max_size=20),
+    asked=st.lists(st.sampled_from([0, 1, 3, 7, -(2**63), 2**63 - 1]), max_size=20),
+)
+def test_keys_are_numbered_however_far_apart(keys: list[int], asked: list[int]) -> None:
+    codes, found, number = number_keys(np.array(keys, dtype=np.int64), np.array(asked, dtype=np.int64))
+    numbers = {key: len({*keys[: keys.index(key)]}) for key in keys}
+    assert codes.tolist() == [numbers[key] for key in keys]
+    assert found.tolist() == [numbers.get(key, -1) for key in asked]
+    assert number == len(numbers)
