@@ -122,8 +122,11 @@ class _AsOfJob(RetrievalJob):  # type: ignore[misc]  # Feast ships no types
         return self._to_arrow_internal(timeout).to_pandas()
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002  # Feast's signature
-        frame = self._entity_df.copy()
-        frame[self._time] = pd.to_datetime(frame[self._time], utc=True).astype("datetime64[us, UTC]")
+        frame = self._entity_df.copy(deep=False)
+        times = frame[self._time]
+        if not isinstance(times.dtype, pd.DatetimeTZDtype):
+            times = pd.to_datetime(times, utc=True)
+        frame[self._time] = times.astype("datetime64[us, UTC]")
         spine = pa.Table.from_pandas(frame, preserve_index=False)
         wanted = [_Wanted(view, self._references) for view in self._views]
         for each, found in zip(wanted, self._join(spine, wanted), strict=True):
