@@ -6,40 +6,33 @@
 The edges of a key only move on from one question to the next, and its history is in the cache: taking the questions of
 all keys by time instead costs three times as much, nearly all of it waiting for memory. For the same reason columns are
 read, and results written, a block at a time: loops that do nothing else wait for many rows at once.
-What had not arrived at an instant is taken back from the sums; where there is no taking back, the row is made anew of
-what had.
+What had not arrived at an instant is :mod:`feature_store.arrival_kernels`' to find.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.fold_kernels import COUNT, SHARE, SUM
+from feature_store.arrival_kernels import (
+    adds_up,
+    fill_latest,
+    hides_any,
+    keep_visible,
+    stays_narrow,
+    take_back,
+)
 from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import (
-    ENTER,
-    FOLD,
     I64,
-    ID,
-    INPUT,
-    KIND,
-    LEAVE,
-    PAUSE,
-    SCALE,
-    SEEN,
-    SLOT,
-    SUMS,
-    TOTAL,
     Shape,
     T,
     begin,
     edge_at,
     edge_passes,
-    present,
     put,
     upper_bound,
 )
 from feature_store.plan import NULL
-from feature_store.window_kernels import SAFE, fill_column, fill_values, scratch_size
+from feature_store.window_kernels import fill_column, fill_values, scratch_size
 
 __all__ = ["answer", "arrange"]
 
@@ -132,7 +125,7 @@ def answer(
         longest = max(longest, starts[group + 1] - 1 - starts[group])
     scratch = np.empty((1, scratch_size(longest, shape.needs_scratch)), dtype=np.int64)
     dates = since.size > 0
-    rebuilds = hides and (dates or not (_adds_up(features) and _stays_narrow(peaks, longest)))
+    rebuilds = hides and (dates or not (adds_up(features) and stays_narrow(peaks, longest)))
     visible = np.empty((longest + 1 if rebuilds else 0, shape.width), dtype=np.int64)
     masked = np.empty((seen.size, 1), dtype=np.int64)
     instants, block = np.empty(_BLOCK, dtype=np.int64), np.empty((_BLOCK, values.shape[1]), dtype=np.float64)
@@ -144,7 +137,7 @@ def answer(
         for d in range(depth):
             reached[d] = first
         if hides:
-            _fill_latest(first, end, rows, seen, history, arrival, input_arrival, latest)
+            fill_latest(first, end, rows, seen, history, arrival, input_arrival, latest)
         begun = k
         while k < asked[group]:
             place = k % _BLOCK
@@ -166,14 +159,14 @@ def answer(
                     continue
                 own, has_own = (own_ids[order[k + b - place]], True) if own_ids.size else (0, False)
                 if not rebuilds:
-                    _take_back(
+                    take_back(
                         features, empty, at, b, now, own, has_own, rows, history,
                         arrival, input_arrival, latest, block, b,
                     )  # fmt: skip
-                elif dates or _hides_any(
+                elif dates or hides_any(
                     features, at, b, first, now, own, has_own, rows, history, arrival, input_arrival, latest
                 ):
-                    last = _keep_visible(
+                    last = keep_visible(
                         shape, at, b, first, now, own, has_own, rows, history, arrival, input_arrival, dates,
                         visible, masked,
                     )  # fmt: skip
@@ -258,171 +251,3 @@ def _newest_change(edges: I64, at: I64, place: int, history: I64, first: int) ->
         if at[place, d] > first:
             newest = max(newest, edge_passes(edges, d, history[at[place, d] - 1, T]))
     return newest
-
-
-@kernel
-def _adds_up(features: I64) -> bool:
-    """Whether every feature is a difference of sums, so that events can be taken back one by one."""
-    for f in range(features.shape[0]):
-        if features[f, KIND] > SHARE or features[f, FOLD] >= 0 or features[f, PAUSE] >= 0:
-            return False
-    return True
-
-
-@kernel
-def _stays_narrow(peaks: I64, events: int) -> bool:
-    """Whether no sum of so many values leaves 64 bits."""
-    largest = 0
-    for i in range(peaks.size):
-        largest = max(largest, peaks[i])
-    return float(largest) * float(events) < SAFE
-
-
-@kernel
-def _fill_latest(
-    first: int,
-    end: int,
-    rows: I64,
-    seen: I64,
-    history: I64,
-    arrival: I64,
-    input_arrival: I64,
-    latest: I64,
-) -> None:
-    """The latest arrival of anything up to each position: where it is past, nothing is hidden."""
-    newest = NULL
-    for k in range(first, end):
-        if arrival.size:
-            newest = max(newest, arrival[rows[k]])
-        for i in range(input_arrival.shape[0]):
-            if present(history, k, seen[i]):
-                newest = max(newest, input_arrival[i, rows[k]])
-        latest[k] = newest
-
-
-@kernel
-def _is_absent(k: int, now: int, own: int, has_own: bool, event: int, history: I64, arrival: I64) -> bool:
-    """Whether an event had not arrived."""
-    return bool(arrival.size > 0 and arrival[event] > now and not (has_own and history[k, ID] == own))
-
-
-@kernel
-def _is_unknown(i: int, event: int, now: int, input_arrival: I64) -> bool:
-    """Whether the value of an input had not arrived, though its event had."""
-    return bool(input_arrival.size > 0 and input_arrival[i, event] > now)
-
-
-@kernel
-def _take_back(
-    features: I64,
-    empty: NDArray[np.float64],
-    at: I64,
-    group: int,
-    now: int,
-    own: int,
-    has_own: bool,
-    rows: I64,
-    history: I64,
-    arrival: I64,
-    input_arrival: I64,
-    latest: I64,
-    values: NDArray[np.float64],
-    row: int,
-) -> None:
-    """Take back from sums what had not arrived at ``now``, though its time had come."""
-    for f in range(features.shape[0]):
-        low, high = at[group, features[f, LEAVE]], at[group, features[f, ENTER]]
-        if high == low or latest[high - 1] <= now:
-            continue
-        kind, total, seen = features[f, KIND], features[f, TOTAL], features[f, SEEN]
-        there, amount = high - low, 0
-        if total >= 0:
-            amount = history[high, total] - history[low, total]
-            if seen >= 0:
-                there = history[high, seen] - history[low, seen]
-        k = high - 1
-        while k >= low and latest[k] > now:
-            event = rows[k]
-            hidden = _is_absent(k, now, own, has_own, event, history, arrival)
-            if total < 0:
-                there -= int(hidden)
-            elif (hidden or _is_unknown(total - SUMS, event, now, input_arrival)) and present(history, k, seen):
-                there -= 1
-                amount -= history[k + 1, total] - history[k, total]
-            k -= 1
-        scale = features[f, SCALE]
-        value = empty[f]
-        if kind == COUNT:
-            value = float(there if total < 0 else amount)
-        elif there > 0:
-            value = float(amount) / float(scale if kind == SUM else there * scale)
-        values[row, features[f, SLOT]] = value
-
-
-@kernel
-def _hides_any(
-    features: I64,
-    at: I64,
-    group: int,
-    first: int,
-    now: int,
-    own: int,
-    has_own: bool,
-    rows: I64,
-    history: I64,
-    arrival: I64,
-    input_arrival: I64,
-    latest: I64,
-) -> bool:
-    """Whether some feature saw what had not arrived."""
-    for f in range(features.shape[0]):
-        high, leave, i = at[group, features[f, ENTER]], features[f, LEAVE], features[f, INPUT]
-        low = first if leave < 0 else at[group, leave]
-        k = high - 1
-        while k >= low and latest[k] > now:
-            event = rows[k]
-            if _is_absent(k, now, own, has_own, event, history, arrival):
-                return True
-            if i >= 0 and _is_unknown(i, event, now, input_arrival) and present(history, k, features[f, SEEN]):
-                return True
-            k -= 1
-    return False
-
-
-@kernel
-def _keep_visible(
-    shape: Shape,
-    at: I64,
-    group: int,
-    first: int,
-    now: int,
-    own: int,
-    has_own: bool,
-    rows: I64,
-    history: I64,
-    arrival: I64,
-    input_arrival: I64,
-    everything: bool,
-    visible: I64,
-    masked: I64,
-) -> int:
-    """The history of what had arrived, as far back as any window reaches or wholly; the number of its events."""
-    features, folds, seen = shape.features, shape.folds, shape.seen
-    low, high = (first, at[group, 0]) if everything else (at[group, 0], first)
-    for f in range(features.shape[0]):
-        leave = features[f, LEAVE]
-        low = min(low, first if leave < 0 else at[group, leave])
-        high = max(high, at[group, features[f, ENTER]])
-    begin(visible, 0, features, folds)
-    number = 0
-    for k in range(low, high):
-        event = rows[k]
-        if _is_absent(k, now, own, has_own, event, history, arrival):
-            continue
-        for i in range(masked.shape[0]):
-            masked[i, 0] = NULL
-            if present(history, k, seen[i]) and not _is_unknown(i, event, now, input_arrival):
-                masked[i, 0] = history[k + 1, SUMS + i] - history[k, SUMS + i]
-        put(visible, number, history[k, T], history[k, ID], masked, 0, seen, features, folds)
-        number += 1
-    return number

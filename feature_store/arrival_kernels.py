@@ -1,0 +1,205 @@
+"""Kernels for what had not arrived at an instant, though its time had come: found, and taken out of the values.
+
+    event time   ●──────────●─────────●────► q
+    arrival          ●                 ┆  ●      not arrived at q: no feature may see it, but its own row does
+
+Sums lose what is hidden; where there is no taking back, the history is made anew of what had arrived.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.fold_kernels import COUNT, SHARE, SUM
+from feature_store.kernel_cache import kernel
+from feature_store.kernels import (
+    ENTER,
+    FOLD,
+    I64,
+    ID,
+    INPUT,
+    KIND,
+    LEAVE,
+    PAUSE,
+    SCALE,
+    SEEN,
+    SLOT,
+    SUMS,
+    TOTAL,
+    Shape,
+    T,
+    begin,
+    present,
+    put,
+)
+from feature_store.plan import NULL
+from feature_store.window_kernels import SAFE
+
+__all__ = ["adds_up", "fill_latest", "hides_any", "keep_visible", "stays_narrow", "take_back"]
+
+
+@kernel
+def adds_up(features: I64) -> bool:
+    """Whether every feature is a difference of sums, so that events can be taken back one by one."""
+    for f in range(features.shape[0]):
+        if features[f, KIND] > SHARE or features[f, FOLD] >= 0 or features[f, PAUSE] >= 0:
+            return False
+    return True
+
+
+@kernel
+def stays_narrow(peaks: I64, events: int) -> bool:
+    """Whether no sum of so many values leaves 64 bits."""
+    largest = 0
+    for i in range(peaks.size):
+        largest = max(largest, peaks[i])
+    return float(largest) * float(events) < SAFE
+
+
+@kernel
+def fill_latest(
+    first: int,
+    end: int,
+    rows: I64,
+    seen: I64,
+    history: I64,
+    arrival: I64,
+    input_arrival: I64,
+    latest: I64,
+) -> None:
+    """The latest arrival of anything up to each position: where it is past, nothing is hidden."""
+    newest = NULL
+    for k in range(first, end):
+        if arrival.size:
+            newest = max(newest, arrival[rows[k]])
+        for i in range(input_arrival.shape[0]):
+            if present(history, k, seen[i]):
+                newest = max(newest, input_arrival[i, rows[k]])
+        latest[k] = newest
+
+
+@kernel
+def _is_absent(k: int, now: int, own: int, has_own: bool, event: int, history: I64, arrival: I64) -> bool:
+    """Whether an event had not arrived."""
+    return bool(arrival.size > 0 and arrival[event] > now and not (has_own and history[k, ID] == own))
+
+
+@kernel
+def _is_unknown(i: int, event: int, now: int, input_arrival: I64) -> bool:
+    """Whether the value of an input had not arrived, though its event had."""
+    return bool(input_arrival.size > 0 and input_arrival[i, event] > now)
+
+
+@kernel
+def take_back(
+    features: I64,
+    empty: NDArray[np.float64],
+    at: I64,
+    group: int,
+    now: int,
+    own: int,
+    has_own: bool,
+    rows: I64,
+    history: I64,
+    arrival: I64,
+    input_arrival: I64,
+    latest: I64,
+    values: NDArray[np.float64],
+    row: int,
+) -> None:
+    """Take back from sums what had not arrived at ``now``, though its time had come."""
+    for f in range(features.shape[0]):
+        low, high = at[group, features[f, LEAVE]], at[group, features[f, ENTER]]
+        if high == low or latest[high - 1] <= now:
+            continue
+        kind, total, seen = features[f, KIND], features[f, TOTAL], features[f, SEEN]
+        there, amount = high - low, 0
+        if total >= 0:
+            amount = history[high, total] - history[low, total]
+            if seen >= 0:
+                there = history[high, seen] - history[low, seen]
+        k = high - 1
+        while k >= low and latest[k] > now:
+            event = rows[k]
+            hidden = _is_absent(k, now, own, has_own, event, history, arrival)
+            if total < 0:
+                there -= int(hidden)
+            elif (hidden or _is_unknown(total - SUMS, event, now, input_arrival)) and present(history, k, seen):
+                there -= 1
+                amount -= history[k + 1, total] - history[k, total]
+            k -= 1
+        scale = features[f, SCALE]
+        value = empty[f]
+        if kind == COUNT:
+            value = float(there if total < 0 else amount)
+        elif there > 0:
+            value = float(amount) / float(scale if kind == SUM else there * scale)
+        values[row, features[f, SLOT]] = value
+
+
+@kernel
+def hides_any(
+    features: I64,
+    at: I64,
+    group: int,
+    first: int,
+    now: int,
+    own: int,
+    has_own: bool,
+    rows: I64,
+    history: I64,
+    arrival: I64,
+    input_arrival: I64,
+    latest: I64,
+) -> bool:
+    """Whether some feature saw what had not arrived."""
+    for f in range(features.shape[0]):
+        high, leave, i = at[group, features[f, ENTER]], features[f, LEAVE], features[f, INPUT]
+        low = first if leave < 0 else at[group, leave]
+        k = high - 1
+        while k >= low and latest[k] > now:
+            event = rows[k]
+            if _is_absent(k, now, own, has_own, event, history, arrival):
+                return True
+            if i >= 0 and _is_unknown(i, event, now, input_arrival) and present(history, k, features[f, SEEN]):
+                return True
+            k -= 1
+    return False
+
+
+@kernel
+def keep_visible(
+    shape: Shape,
+    at: I64,
+    group: int,
+    first: int,
+    now: int,
+    own: int,
+    has_own: bool,
+    rows: I64,
+    history: I64,
+    arrival: I64,
+    input_arrival: I64,
+    everything: bool,
+    visible: I64,
+    masked: I64,
+) -> int:
+    """The history of what had arrived, as far back as any window reaches or wholly; the number of its events."""
+    features, folds, seen = shape.features, shape.folds, shape.seen
+    low, high = (first, at[group, 0]) if everything else (at[group, 0], first)
+    for f in range(features.shape[0]):
+        leave = features[f, LEAVE]
+        low = min(low, first if leave < 0 else at[group, leave])
+        high = max(high, at[group, features[f, ENTER]])
+    begin(visible, 0, features, folds)
+    number = 0
+    for k in range(low, high):
+        event = rows[k]
+        if _is_absent(k, now, own, has_own, event, history, arrival):
+            continue
+        for i in range(masked.shape[0]):
+            masked[i, 0] = NULL
+            if present(history, k, seen[i]) and not _is_unknown(i, event, now, input_arrival):
+                masked[i, 0] = history[k + 1, SUMS + i] - history[k, SUMS + i]
+        put(visible, number, history[k, T], history[k, ID], masked, 0, seen, features, folds)
+        number += 1
+    return number
