@@ -40,9 +40,11 @@ _ASSIGNED_WITHIN_S = 10.0
 _HANDED_OVER_S = 30.0
 _BACKLOG = 10
 """Micro-batches taken in one turn while there is a backlog: a key that changes in each is written online once."""
-_TURN_S = 0.005
-"""Turns begin at least this far apart. Each costs the broker, Redis and this process about the same for one row as for
-a hundred; with a turn for every few rows they were busy with nothing else, and rows waited longer."""
+_TURN_S = 0.008
+"""Turns begin at least this far apart when all is read. Each costs the broker, Redis and this process about the same
+for one row as for a hundred; with one for every few rows they were busy with nothing else, and rows waited longer."""
+_BACK_S = 0.004
+"""What was forwarded is back from the broker by then, and is applied in the same turn, not in the next."""
 _SWITCH_S = 0.0005
 """A thread that computes lets the others of the process run after this long; by default it is ten times as long, and a
 row waits for each of them."""
@@ -161,7 +163,8 @@ class StreamWorker:
             while not self._stop.is_set():
                 began_s = time.monotonic()
                 busy = self.step(wait=not busy)
-                time.sleep(max(0.0, _TURN_S - (time.monotonic() - began_s)))
+                if self._sources.is_live:
+                    time.sleep(max(0.0, _TURN_S - (time.monotonic() - began_s)))
             self._sources.flush()
             self._report(force=True)
             done = self._views.hand_over()
@@ -182,7 +185,8 @@ class StreamWorker:
             if not self._sources.has_backlog:
                 break
             taken += self._sources.step(0.0)
-        # What was forwarded comes back through the broker in a few milliseconds: worth waiting for when all is read.
+        if taken and self._sources.is_live:
+            time.sleep(_BACK_S)
         applied = self._views.step(self._wait_s if wait or not taken else 0.0)
         busy = bool(taken or applied or self._sources.has_backlog)
         self._keep_online()

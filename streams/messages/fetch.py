@@ -98,8 +98,10 @@ class Fetcher:
         self._paused: set[Place] = set()
         self.has_backlog = False
         """Whether the last fetch read or gave so much that there is likely more at once."""
+        self.holds_messages = False
+        """Whether messages wait here for partitions that are behind."""
         self.is_held_back = False
-        """Whether messages wait here and the last fetch gave none."""
+        """Whether they do and the last fetch gave none."""
         self._starved_s: float | None = None
         """Since when nothing has come from the broker although messages wait here."""
         self._is_in_the_dark = False
@@ -176,7 +178,8 @@ class Fetcher:
         batches = self._release(max_rows) if self._knows_ends() else []
         rows, size = sum(map(len, batches)), sum(batch.values.size for batch in batches)
         self.has_backlog = (fetched + rows) * _FEW > max_rows or size * _FEW > _BATCH_BYTES
-        self.is_held_back = not rows and any(map(len, self._lanes.values()))
+        self.holds_messages = any(map(len, self._lanes.values()))
+        self.is_held_back = self.holds_messages and not rows
         if waiting and not batches and not fetched:
             self._read(1, min(wait_s, 0.005))  # held back by a partition whose messages are on their way
         return batches

@@ -129,6 +129,11 @@ class SourceGroup:
         """Whether the last step read so much that there is likely more at once."""
         return self._fetcher.has_backlog
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the last step left nothing: what comes next has yet to be published."""
+        return not (self._fetcher.has_backlog or self._fetcher.holds_messages)
+
     def wait_assigned(self, deadline_s: float) -> None:
         """Take over what the group gives first.
 
