@@ -29,6 +29,8 @@ from tests.integration.test_stream_kill import comparable, different
 from tests.stream_world import Traffic, expected_values, feature_log, make_project, make_traffic, online_values, publish
 
 EVENTS = 3_000
+COMPILED_S = 180.0
+"""The first worker of a machine compiles kernels for a minute, beside another test that does the same."""
 PLACES = 16
 """Four partitions each of events, labels and two keyed logs."""
 
@@ -169,11 +171,15 @@ def test_one_worker_becomes_three_becomes_two(
     with ExitStack() as running:
         first, second, third = (tmp_path / f"{name}.log" for name in ("first", "second", "third"))
         workers = [running.enter_context(worker_of(stack, moved, first))]
-        eventually(lambda: len(workers[0].said("partition taken over")) == PLACES, what="the first has everything")
+        eventually(
+            lambda: len(workers[0].said("partition taken over")) == PLACES,
+            timeout_s=COMPILED_S,
+            what="the first has everything",
+        )
         workers += [running.enter_context(worker_of(stack, moved, log)) for log in (second, third)]
         ends = publish(stack, moved, next(parts))
         for worker in workers[1:]:
-            eventually(lambda worker=worker: worker.said("partition taken over"), timeout_s=60, what="a share")
+            eventually(lambda worker=worker: worker.said("partition taken over"), timeout_s=COMPILED_S, what="a share")
         applied(stack, moved, ends, *workers)
         ends = publish(stack, moved, next(parts))
         workers.pop(0).stop()
@@ -199,7 +205,7 @@ def test_a_zombie_comes_back_after_its_partitions_moved(
         zombie = running.enter_context(worker_of(stack, moved, tmp_path / "zombie.log"))
         other = running.enter_context(worker_of(stack, moved, tmp_path / "other.log"))
         for worker in (zombie, other):
-            eventually(lambda worker=worker: worker.said("partition taken over"), timeout_s=60, what="a share")
+            eventually(lambda worker=worker: worker.said("partition taken over"), timeout_s=COMPILED_S, what="a share")
         applied(stack, moved, ends, zombie, other)
         ends = publish(stack, moved, next(parts))
         eventually(lambda: reached(stack, moved, ends) or None, timeout_s=60, what="it is in the middle")
@@ -251,7 +257,7 @@ def test_one_command_keeps_as_many_workers_as_the_settings_say(
     _, project, traffic = world
     ends = publish(stack, project, traffic)
     with worker_of(stack, project, tmp_path / "pool.log", workers=2) as pool:
-        eventually(lambda: len(pool.said("stream started")) == 2, timeout_s=60, what="two workers")
+        eventually(lambda: len(pool.said("stream started")) == 2, timeout_s=COMPILED_S, what="two workers")
         pids = [child.pid for child in psutil.Process(pool.process.pid).children()]
         assert len(pids) == 2
 
