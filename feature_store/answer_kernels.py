@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from feature_store.arrival_kernels import (
     adds_up,
-    fill_latest,
     hides_any,
     keep_visible,
+    latest_arrival,
     stays_narrow,
     take_back,
 )
@@ -51,6 +51,9 @@ def arrange(
     shape: Shape,
     history: I64,
     rows: I64,
+    arrival: I64,
+    input_arrival: I64,
+    latest: I64,
 ) -> None:
     """The history of all keys in one array.
 
@@ -66,6 +69,8 @@ def arrange(
         shape: of the view.
         history: (n + groups, width of the shape) written.
         rows: (n + groups,) or empty: the event of each row of the history; written.
+        arrival, input_arrival: as of :func:`answer`.
+        latest: as ``rows``: when everything of the key up to each row had arrived; written.
     """
     seen, features, folds, groups = shape.seen, shape.features, shape.folds, starts.size - 1
     following = starts[:groups].copy()
@@ -77,6 +82,8 @@ def arrange(
         put(history, row, times[event], ids[event], inputs, event, seen, features, folds)
         if rows.size > 0:
             rows[row] = event
+            all_us = latest_arrival(row, event, seen, history, arrival, input_arrival)
+            latest[row] = max(latest[row - 1], all_us) if row > starts[codes[event]] else all_us
         following[codes[event]] = row + 1
 
 
@@ -101,7 +108,7 @@ def answer(
 
     Args:
         shape: of the view.
-        history, starts, rows: of :func:`arrange`.
+        history, starts, rows, latest: of :func:`arrange`.
         order: (q,) the questions key by key, each key's by time.
         asked: (groups + 1,) where those of each key end; the last are of keys without events.
         at_us: (q,) instants; empty: every event is asked about at its own time, in the order of the history.
@@ -109,7 +116,6 @@ def answer(
         arrival: (n,) or empty: events are visible from their arrival on.
         input_arrival: (I, n) or (0, 0): values of an input are visible from their arrival on.
         peaks: (I,) largest magnitude of each input.
-        latest: room, as long as ``rows``.
         values: (q, W) written.
         since: (q,) or empty: instant from which the values hold, NULL when nothing had happened; written.
     """
@@ -136,8 +142,6 @@ def answer(
         first, end = starts[group], starts[group + 1] - 1
         for d in range(depth):
             reached[d] = first
-        if hides:
-            fill_latest(first, end, rows, seen, history, arrival, input_arrival, latest)
         begun = k
         while k < asked[group]:
             place = k % _BLOCK
@@ -158,14 +162,16 @@ def answer(
                 if not hides or at[b, 0] == first or latest[at[b, 0] - 1] <= now:
                     continue
                 own, has_own = (own_ids[order[k + b - place]], True) if own_ids.size else (0, False)
+                if not hides_any(
+                    first, at[b, 0], now, own, has_own, seen, rows, history, arrival, input_arrival, latest
+                ):
+                    continue
                 if not rebuilds:
                     take_back(
                         features, empty, at, b, now, own, has_own, rows, history,
                         arrival, input_arrival, latest, block, b,
                     )  # fmt: skip
-                elif dates or hides_any(
-                    features, at, b, first, now, own, has_own, rows, history, arrival, input_arrival, latest
-                ):
+                else:
                     last = keep_visible(
                         shape, at, b, first, now, own, has_own, rows, history, arrival, input_arrival, dates,
                         visible, masked,

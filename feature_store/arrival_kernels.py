@@ -16,7 +16,6 @@ from feature_store.kernels import (
     FOLD,
     I64,
     ID,
-    INPUT,
     KIND,
     LEAVE,
     PAUSE,
@@ -34,7 +33,7 @@ from feature_store.kernels import (
 from feature_store.plan import NULL
 from feature_store.window_kernels import SAFE
 
-__all__ = ["adds_up", "fill_latest", "hides_any", "keep_visible", "stays_narrow", "take_back"]
+__all__ = ["adds_up", "hides_any", "keep_visible", "latest_arrival", "stays_narrow", "take_back"]
 
 
 @kernel
@@ -56,25 +55,13 @@ def stays_narrow(peaks: I64, events: int) -> bool:
 
 
 @kernel
-def fill_latest(
-    first: int,
-    end: int,
-    rows: I64,
-    seen: I64,
-    history: I64,
-    arrival: I64,
-    input_arrival: I64,
-    latest: I64,
-) -> None:
-    """The latest arrival of anything up to each position: where it is past, nothing is hidden."""
-    newest = NULL
-    for k in range(first, end):
-        if arrival.size:
-            newest = max(newest, arrival[rows[k]])
-        for i in range(input_arrival.shape[0]):
-            if present(history, k, seen[i]):
-                newest = max(newest, input_arrival[i, rows[k]])
-        latest[k] = newest
+def latest_arrival(row: int, event: int, seen: I64, history: I64, arrival: I64, input_arrival: I64) -> int:
+    """When all of an event had arrived: itself, and the values of inputs that came after it."""
+    newest = arrival[event] if arrival.size > 0 else NULL
+    for i in range(input_arrival.shape[0]):
+        if present(history, row, seen[i]):
+            newest = max(newest, input_arrival[i, event])
+    return int(newest)
 
 
 @kernel
@@ -138,31 +125,31 @@ def take_back(
 
 @kernel
 def hides_any(
-    features: I64,
-    at: I64,
-    group: int,
     first: int,
+    end: int,
     now: int,
     own: int,
     has_own: bool,
+    seen: I64,
     rows: I64,
     history: I64,
     arrival: I64,
     input_arrival: I64,
     latest: I64,
 ) -> bool:
-    """Whether some feature saw what had not arrived."""
-    for f in range(features.shape[0]):
-        high, leave, i = at[group, features[f, ENTER]], features[f, LEAVE], features[f, INPUT]
-        low = first if leave < 0 else at[group, leave]
-        k = high - 1
-        while k >= low and latest[k] > now:
-            event = rows[k]
-            if _is_absent(k, now, own, has_own, event, history, arrival):
+    """Whether anything of the events ``first … end - 1`` had not arrived at ``now``, but for what is the row's own.
+
+    Mostly nothing: the own event alone arrived later than it happened.
+    """
+    k = end - 1
+    while k >= first and latest[k] > now:
+        event = rows[k]
+        if _is_absent(k, now, own, has_own, event, history, arrival):
+            return True
+        for i in range(input_arrival.shape[0]):
+            if _is_unknown(i, event, now, input_arrival) and present(history, k, seen[i]):
                 return True
-            if i >= 0 and _is_unknown(i, event, now, input_arrival) and present(history, k, features[f, SEEN]):
-                return True
-            k -= 1
+        k -= 1
     return False
 
 

@@ -101,7 +101,9 @@ def features_at(
     history = np.empty((starts[-1], shape.width), dtype=np.int64)
     rows, latest = (np.empty(len(history) if arrival.size or known.size else 0, dtype=np.int64) for _ in range(2))
     by_time = _order(events.times_us, events.ids)
-    answer_kernels.arrange(by_time, codes, starts, events.times_us, events.ids, events.inputs, shape, history, rows)
+    answer_kernels.arrange(
+        by_time, codes, starts, events.times_us, events.ids, events.inputs, shape, history, rows, arrival, known, latest
+    )
     is_same = asked is codes and at_us is events.times_us
     order, ends = _by_key(by_time if is_same else _order(at_us, None), asked, groups)
     values = np.empty((len(at_us), plan.width), dtype=np.float64)
