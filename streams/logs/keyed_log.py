@@ -168,7 +168,7 @@ def _encode(batch: KeyedBatch) -> bytes:
     arrays: dict[str, NDArray[Any]] = {"_source": batch.sources, "_offset": batch.offsets, "_id": batch.ids}
     if batch.kind == EVENTS:
         arrays |= {"_key": batch.keys, "_time": batch.times_us}
-    packed = [pack(name, values) for name, values in (arrays | dict(batch.columns)).items()]
+    columns, packed = pack(arrays | dict(batch.columns))
     header = msgspec.json.encode(
         _Header(
             kind=batch.kind,
@@ -176,10 +176,10 @@ def _encode(batch: KeyedBatch) -> bytes:
             partitions=batch.partitions,
             marks=batch.marks,
             rows=len(batch),
-            columns=tuple(column for column, _ in packed),
+            columns=columns,
             epochs=batch.epochs,
         )
     )
     header += b" " * (-len(header) % 8)
     start = _START.pack(_MAGIC, FORMAT, len(header))
-    return b"".join([start, header, *(part for _, parts in packed for part in parts)])
+    return b"".join([start, header, packed])

@@ -38,7 +38,9 @@ class ConfluentReader:
         self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def read(self, count: int, wait_s: float) -> list[MessageRun]:
-        messages = take(self._consumer, count, wait_s, self._bootstrap)
+        messages = take(self._consumer, 1 if wait_s else count, wait_s, self._bootstrap)
+        if wait_s and messages and count > 1:
+            messages += take(self._consumer, count - 1, 0, self._bootstrap)
         is_end = [error is not None for error in map(Message.error, messages)]
         places = zip(map(Message.topic, messages), map(Message.partition, messages), is_end, strict=True)
         runs = groupby(zip(places, messages, strict=True), itemgetter(0))

@@ -163,11 +163,11 @@ class Fetcher:
             wait_s: longest wait when nothing is there.
         """
         waiting = sum(map(len, self._lanes.values()))
-        fetched = self._read(1, 0.0 if waiting else wait_s)
+        fetched = self._read(0.0 if waiting else wait_s)
         while fetched and fetched < max_rows:
-            count = self._read(self._reader.at_once, 0)
+            count = self._read(0)
             if not count and fetched * _FEW > max_rows and not self._all_at_end():
-                count = self._read(1, _MORE_S)
+                count = self._read(_MORE_S)
             if not count:
                 break
             fetched += count
@@ -181,13 +181,13 @@ class Fetcher:
         self.holds_messages = any(map(len, self._lanes.values()))
         self.is_held_back = self.holds_messages and not rows
         if waiting and not batches and not fetched:
-            self._read(1, min(wait_s, 0.005))  # held back by a partition whose messages are on their way
+            self._read(min(wait_s, 0.005))  # held back by a partition whose messages are on their way
         return batches
 
-    def _read(self, count: int, wait_s: float) -> int:
+    def _read(self, wait_s: float) -> int:
         """Move messages into their lanes; how many there were, ends of partitions included."""
         fetched = 0
-        for run in self._reader.read(count, wait_s):
+        for run in self._reader.read(self._reader.at_once, wait_s):
             place = (run.topic, run.partition)
             lane = self._lanes.get(place)
             if lane is None:

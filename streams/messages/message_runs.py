@@ -73,7 +73,7 @@ class MessageReader(Protocol):
 
         Args:
             count: most messages, marks of ends included.
-            wait_s: longest wait for that many.
+            wait_s: longest wait for the first of them.
 
         Raises:
             UnavailableError: the broker refused; one that is merely away is waited for.

@@ -65,15 +65,21 @@ class NativeReader:
         assert self._close.alive, "the reader is closed"
         if count > len(self._messages):
             self._make_room(count)
-        wait_ms = int(wait_s * 1000 + 0.999)
-        address = self._messages.ctypes.data
-        taken = self._library.functions.rd_kafka_consume_batch_queue(self._queue, wait_ms, address, count)
-        if taken < 0:
-            check_passing(KafkaError(self._library.functions.rd_kafka_last_error()), self._bootstrap)
-        return self._runs(taken) if taken > 0 else []
+        taken = self._consume(0, 1 if wait_s else count, wait_s)
+        if wait_s and 0 < taken < count:
+            taken += self._consume(taken, count - taken, 0)
+        return self._runs(taken) if taken else []
 
     def close(self) -> None:
         self._close()
+
+    def _consume(self, first: int, count: int, wait_s: float) -> int:
+        """Put messages behind the first so many; waits for ``count`` of them."""
+        wait_ms, address = int(wait_s * 1000 + 0.999), self._messages.ctypes.data + 8 * first
+        taken = int(self._library.functions.rd_kafka_consume_batch_queue(self._queue, wait_ms, address, count))
+        if taken < 0:
+            check_passing(KafkaError(self._library.functions.rd_kafka_last_error()), self._bootstrap)
+        return max(taken, 0)
 
     def _poll(self) -> None:
         """What is no message of a partition still comes through the consumer, and so do its callbacks."""
