@@ -27,7 +27,7 @@ def stored_rows(encoder: RowEncoder, rows: RowBatch, *, version: int = 1, waterm
     for chunk in encoder.chunks(rows, b"", [], version=version, watermark_us=watermark_us):
         fields = parse_command(bytes(chunk.data))[1 + chunk.rows + 1 + width :]
         for row, key in enumerate(rows.keys[done : done + chunk.rows].tolist()):
-            state, head = fields[(row + 1) * width - 2 : (row + 1) * width]
-            found[key] = head + state
+            own = fields[row * width : (row + 1) * width]
+            found[key] = own[0] + own[-1]
         done += chunk.rows
     return found

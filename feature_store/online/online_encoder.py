@@ -56,7 +56,7 @@ class RowEncoder:
     """Encodes batches of one view. Not safe for threads: it keeps one buffer.
 
     The command is ``EVALSHA <script> <n> key… <argument>… <hash field>… row…`` where a row's values stand in the order
-    of the hash fields: every feature, Feast's timestamp, our state, our row.
+    of the hash fields: our row, every feature, Feast's timestamp, our state.
     """
 
     def __init__(self, plan: ViewPlan, project: str) -> None:
@@ -74,8 +74,10 @@ class RowEncoder:
         self.definition = int(plan.version, 16)
         self._head = row_head(cells=cells, inputs=inputs, base=base, with_state=True)
         self._bare_head = row_head(cells=cells, inputs=0, base=0, with_state=False)
-        self.fields = [feature_field(view.name, name) for name in view.feature_names]
-        self.fields += [timestamp_field(view.name), state_field(view.name), row_field(view.name)]
+        # A hash is one piece of memory that Redis looks through from its beginning: what is asked for comes first, and
+        # what is long and seldom wanted last.
+        self.fields = [row_field(view.name), *(feature_field(view.name, name) for name in view.feature_names)]
+        self.fields += [timestamp_field(view.name), state_field(view.name)]
         self._row_bytes = (
             2 * _DECIMAL + len(head) + 4 + len(tail)  # key
             + features * (_DECIMAL + 17)
@@ -302,6 +304,17 @@ def _encode(
         at = _put_end(out, _put_bytes(out, at, key_tail))
     at = _put_bytes(out, at, constants)
     for row in range(first, last):
+        with_state = has_state[row]
+        at = _put_length(out, at, 8 * (HEADER_WORDS + cells))
+        at = _put_word(out, at, head if with_state else bare_head)
+        at = _put_word(out, at, definition)
+        at = _put_word(out, at, version)
+        at = _put_word(out, at, valid_from[row])
+        at = _put_word(out, at, valid_until[row])
+        at = _put_word(out, at, watermark)
+        for cell in range(cells):
+            at = _put_word(out, at, bits[row, cell])
+        at = _put_end(out, at)
         for f in range(features):
             cell = spans[f, 0]
             if spans[f, 2] != 0:
@@ -309,7 +322,6 @@ def _encode(
             else:
                 at = _put_value(out, at, values[row, cell], bits[row, cell], spans[f, 3] != 0)
         at = _put_timestamp(out, at, valid_from[row])
-        with_state = has_state[row]
         low, high, size = starts[row], starts[row + 1], 0
         if with_state:
             size = packed_size(low, high, times, ids, state, base.shape[1], lows, widths)
@@ -320,14 +332,5 @@ def _encode(
             for k in range(behind, behind_end):
                 out[at] = sketches[k]
                 at += 1
-        at = _put_length(out, _put_end(out, at), 8 * (HEADER_WORDS + cells))
-        at = _put_word(out, at, head if with_state else bare_head)
-        at = _put_word(out, at, definition)
-        at = _put_word(out, at, version)
-        at = _put_word(out, at, valid_from[row])
-        at = _put_word(out, at, valid_until[row])
-        at = _put_word(out, at, watermark)
-        for cell in range(cells):
-            at = _put_word(out, at, bits[row, cell])
         at = _put_end(out, at)
     return at

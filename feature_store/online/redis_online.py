@@ -22,12 +22,12 @@ _IN_FLIGHT = 16
 """Commands sent ahead of their replies: the server works while the next one is encoded, and a turn's few rows of every
 view and partition cost one round trip."""
 
-# KEYS: hash keys. ARGV: version, definition, number of fields, field names (ours last), then the fields' values by row.
+# KEYS: hash keys. ARGV: version, definition, number of fields, field names (ours first), then the fields' values by row.
 # A row is replaced by an equal or newer version, or when it is of another definition. Bytes of our field:
 # feature_store/online/online_layout.py. Versions are below 2^53, so Lua's numbers hold them.
 _GUARDED_WRITE = """
 local version, definition, width = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local ours, at, written, args = ARGV[3 + width], 3 + width, 0, {}
+local ours, at, written, args = ARGV[4], 3 + width, 0, {}
 for field = 1, width do args[2 * field] = ARGV[3 + field] end
 for row = 1, #KEYS do
   local stored = redis.call('HGET', KEYS[row], ours)

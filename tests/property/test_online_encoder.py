@@ -145,10 +145,10 @@ def reference(plan: ViewPlan, rows: RowBatch, i: int, version: int, watermark_us
     key = rows.keys[i] if plan.has_text_keys else int(rows.keys[i])
     data, cut = encode_row(stored), 8 * (HEADER_WORDS + plan.width)
     return entity_key(plan.view.entity, key, "proj"), [
+        data[:cut],
         *values,
         encode_timestamp(stored.valid_from_us),
         data[cut:],
-        data[:cut],
     ]
 
 
@@ -169,8 +169,8 @@ def test_encoder_writes_the_bytes_of_the_reference(
     ]
 
     expected = [reference(plan, rows, i, version, watermark_us) for i in range(len(rows))]
-    fields = [feature_field(plan.view.name, feature) for feature in plan.feature_names]
-    fields += [timestamp_field(plan.view.name), state_field(plan.view.name), row_field(plan.view.name)]
+    fields = [row_field(plan.view.name), *(feature_field(plan.view.name, feature) for feature in plan.feature_names)]
+    fields += [timestamp_field(plan.view.name), state_field(plan.view.name)]
     words = [b"DO", b"this", b"%d" % len(rows), *(key for key, _ in expected), b"x", b"%d" % len(fields), *fields]
     assert [parse_command(command) for command in commands] == (
         [words + [value for _, values in expected for value in values]] if len(rows) else []
