@@ -32,7 +32,7 @@ from feature_store.kernels import (
     upper_bound,
 )
 from feature_store.plan import NULL
-from feature_store.window_kernels import fill_values, scratch_size
+from feature_store.window_kernels import fill_column, fill_values, scratch_size
 
 __all__ = ["answer", "arrange"]
 
@@ -153,8 +153,9 @@ def answer(
                     instants[place + b] = history[first + (k - begun) + b, T]
             for d in range(0, depth, 4):
                 _walk(edges, d, instants, place, place + count, history, end, reached, limits, at)
+            for f in range(features.shape[0]):
+                fill_column(features, empty, f, at, place, count, history, first, instants, peaks, scratch, block)
             for b in range(place, place + count):
-                fill_values(features, empty, at, b, history, first, instants[b], peaks, scratch, block, b)
                 if dates:
                     since[order[k + b - place]] = _newest_change(edges, at, b, history, first)
                 now = instants[b]

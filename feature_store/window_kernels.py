@@ -107,33 +107,124 @@ def fill_values(
         row: which of the n.
     """
     for f in range(features.shape[0]):
-        kind, high = features[f, KIND], at[place, features[f, ENTER]]
-        low = first if features[f, LEAVE] < 0 else at[place, features[f, LEAVE]]
-        if features[f, PAUSE] >= 0:
-            low = _session(history, low, high, at[place, features[f, PAUSE]], features[f, GAP])
-        slot = features[f, SLOT]
-        if kind <= SHARE and features[f, FOLD] < 0:
-            total = features[f, TOTAL]
-            if total < 0:
-                values[row, slot] = float(high - low)
+        kind, total, slot = features[f, KIND], features[f, TOTAL], features[f, SLOT]
+        if _is_difference(features, f):
+            high, leave = at[place, features[f, ENTER]], features[f, LEAVE]
+            low = first if leave < 0 else at[place, leave]
+            peak = float(peaks[features[f, INPUT]]) if total >= 0 else 0.0
+            seen, scale = features[f, SEEN], features[f, SCALE]
+            if _sum(kind, total, seen, scale, empty[f], peak, history, low, high, values, row, slot):
                 continue
-            amount = history[high, total] - history[low, total]
-            if kind == COUNT:
-                values[row, slot] = float(amount)
-                continue
-            seen = features[f, SEEN]
-            there = high - low if seen < 0 else history[high, seen] - history[low, seen]
-            if there == 0:
-                values[row, slot] = empty[f]
-                continue
-            if float(there) * float(peaks[features[f, INPUT]]) < SAFE:
-                scale = features[f, SCALE]
-                values[row, slot] = float(amount) / float(scale if kind == SUM else there * scale)
-                continue
-        if kind >= DISTINCT:
-            _collect(features, empty, f, history, low, high, scratch, values, row)
-        else:
-            _fold(features, empty, f, history, low, high, q, scratch, values, row)
+        _fill_cell(features, empty, f, at, place, history, first, q, peaks, scratch, values, row)
+
+
+@kernel
+def fill_column(
+    features: I64,
+    empty: NDArray[np.float64],
+    f: int,
+    at: I64,
+    place: int,
+    count: int,
+    history: I64,
+    first: int,
+    instants: I64,
+    peaks: I64,
+    scratch: I64,
+    values: NDArray[np.float64],
+) -> None:
+    """Write one feature of rows ``place … place + count - 1``, of one key: what :func:`fill_values` does row by row.
+
+    What a feature is need not be looked up for each of them, which is a third of the time of six features.
+
+    Args:
+        f: which feature.
+        at: (n, D) as there, of each row.
+        instants: (n,) of each row.
+        values: (n, W).
+    """
+    if not _is_difference(features, f):
+        for row in range(place, place + count):
+            _fill_cell(features, empty, f, at, row, history, first, instants[row], peaks, scratch, values, row)
+        return
+    kind, total, seen, scale = features[f, KIND], features[f, TOTAL], features[f, SEEN], features[f, SCALE]
+    enter, leave, slot, nothing = features[f, ENTER], features[f, LEAVE], features[f, SLOT], empty[f]
+    peak = float(peaks[features[f, INPUT]]) if total >= 0 else 0.0
+    for row in range(place, place + count):
+        high, low = at[row, enter], first if leave < 0 else at[row, leave]
+        if not _sum(kind, total, seen, scale, nothing, peak, history, low, high, values, row, slot):
+            _fill_cell(features, empty, f, at, row, history, first, instants[row], peaks, scratch, values, row)
+
+
+@kernel
+def _is_difference(features: I64, f: int) -> bool:
+    """Whether a value is what two rows of the history differ by, and both are known."""
+    return bool(features[f, KIND] <= SHARE and features[f, FOLD] < 0 and features[f, PAUSE] < 0)
+
+
+@kernel
+def _sum(
+    kind: int,
+    total: int,
+    seen: int,
+    scale: int,
+    nothing: float,
+    peak: float,
+    history: I64,
+    low: int,
+    high: int,
+    values: NDArray[np.float64],
+    row: int,
+    slot: int,
+) -> bool:
+    """Write the value of a feature of sums; False: the sum may not fit into 64 bits."""
+    if total < 0:
+        values[row, slot] = float(high - low)
+        return True
+    amount = history[high, total] - history[low, total]
+    if kind == COUNT:
+        values[row, slot] = float(amount)
+        return True
+    there = high - low if seen < 0 else history[high, seen] - history[low, seen]
+    if there == 0:
+        values[row, slot] = nothing
+        return True
+    if float(there) * peak < SAFE:
+        values[row, slot] = float(amount) / float(scale if kind == SUM else there * scale)
+        return True
+    return False
+
+
+@kernel
+def _fill_cell(
+    features: I64,
+    empty: NDArray[np.float64],
+    f: int,
+    at: I64,
+    place: int,
+    history: I64,
+    first: int,
+    q: int,
+    peaks: I64,
+    scratch: I64,
+    values: NDArray[np.float64],
+    row: int,
+) -> None:
+    """Write the value of one feature of one row; arguments as of :func:`fill_values`."""
+    kind, high = features[f, KIND], at[place, features[f, ENTER]]
+    low = first if features[f, LEAVE] < 0 else at[place, features[f, LEAVE]]
+    if features[f, PAUSE] >= 0:
+        low = _session(history, low, high, at[place, features[f, PAUSE]], features[f, GAP])
+    if kind <= SHARE and features[f, FOLD] < 0:
+        total = features[f, TOTAL]
+        peak = float(peaks[features[f, INPUT]]) if total >= 0 else 0.0
+        seen, scale, slot = features[f, SEEN], features[f, SCALE], features[f, SLOT]
+        if _sum(kind, total, seen, scale, empty[f], peak, history, low, high, values, row, slot):
+            return
+    if kind >= DISTINCT:
+        _collect(features, empty, f, history, low, high, scratch, values, row)
+    else:
+        _fold(features, empty, f, history, low, high, q, scratch, values, row)
 
 
 @kernel

@@ -22,8 +22,8 @@ _IN_FLIGHT = 16
 """Commands sent ahead of their replies: the server works while the next one is encoded, and a turn's few rows of every
 view and partition cost one round trip."""
 
-# KEYS: hash keys. ARGV: version, definition, number of fields, field names (ours first), then the fields' values by row.
-# A row is replaced by an equal or newer version, or when it is of another definition. Bytes of our field:
+# KEYS: hash keys. ARGV: version, definition, number of fields, their names (ours first), then their values by row. A
+# row is replaced by an equal or newer version, or when it is of another definition. Bytes of our field:
 # feature_store/online/online_layout.py. Versions are below 2^53, so Lua's numbers hold them.
 _GUARDED_WRITE = """
 local version, definition, width = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])

@@ -18,8 +18,8 @@ NAME = "valkey"
 # everysec: a crash of the machine loses at most a second, which the stream replays from its snapshot. Feature rows are
 # replaced all the time, so at the default of 64 MB the file would be rewritten without a pause (measured with 15,000
 # keys under full load: 39 us of CPU for a row instead of 11). A hash whose values are at most the listpack size lies in
-# one piece of memory: a row of twelve features and 40 events takes 0.8 kB of it instead of 1.1. A histogram of the times
-# of commands, which nobody reads, was a tenth of a lookup of a hundred entities.
+# one piece of memory: a row of twelve features and 40 events takes 0.8 kB of it instead of 1.1. A histogram of the
+# times of commands, which nobody reads, was a tenth of a lookup of a hundred entities.
 _CONFIG = """\
 bind {host}
 port {port}
