@@ -82,7 +82,7 @@ class MlflowSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
-    batch_rows: int = 20_000
+    batch_rows: int = 40_000
     """Most rows of one micro-batch."""
     batch_wait_ms: int = 20
     """Longest wait for a micro-batch to fill before it is processed."""
