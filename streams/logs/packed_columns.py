@@ -5,6 +5,7 @@ to a multiple of 8. Texts follow the column of their lengths in bytes, as UTF-8,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -44,23 +45,21 @@ def pack(columns: Mapping[str, NDArray[Any]]) -> tuple[tuple[PackedColumn, ...],
     numbers = [texts[name].lengths if name in texts else values for name, values in columns.items()]
     described: list[PackedColumn] = []
     parts: list[bytes] = []
-    names, rows = list(columns), len(numbers[0])
+    rows = len(numbers[0])
     together = max(1, _TOGETHER // max(rows, 1))
-    for first in range(0, len(numbers), together):
-        for name, (base, width, stored) in zip(
-            names[first:], _squeezed(numbers[first : first + together], rows), strict=False
-        ):
-            text_bytes = -1
-            parts.append(stored)
-            if name in texts:
-                text_bytes = len(texts[name].joined)
-                parts += [texts[name].joined, _PAD[: -text_bytes % 8]]
-            described.append(PackedColumn(name, base, width, text_bytes))
+    pieces = (_squeezed(numbers[first : first + together], rows) for first in range(0, len(numbers), together))
+    for name, (base, width, stored) in zip(columns, chain.from_iterable(pieces), strict=True):
+        text_bytes = -1
+        parts.append(stored)
+        if name in texts:
+            text_bytes = len(texts[name].joined)
+            parts += [texts[name].joined, _PAD[: -text_bytes % 8]]
+        described.append(PackedColumn(name, base, width, text_bytes))
     return tuple(described), b"".join(parts)
 
 
 def _squeezed(numbers: Sequence[NDArray[Any]], rows: int) -> Iterator[tuple[int, int, bytes]]:
-    """Base, width and bytes of each column."""
+    """Base, width and bytes of each column, all in one call."""
     table = np.empty((len(numbers), rows), dtype=np.int64)
     for place, values in enumerate(numbers):
         table[place] = values

@@ -218,6 +218,24 @@ def test_a_refusal_is_raised(opened: Opened, stack: Settings, fresh_name: Callab
     eventually(refused, what="the offset is refused")
 
 
+def test_only_the_first_message_is_waited_for(
+    opened: Opened, stack: Settings, fresh_name: Callable[[str], str]
+) -> None:
+    topic = fresh_name("first")
+    ensure_topics(stack, [topic])
+    sender = Sender(stack)
+    sender.send_many(topic, [b"one", b"two"], partition=0)
+    sender.flush()
+    opened.assign(topic, {0: 0})
+
+    # Longer than a test may take: one that waited for a thousand would not end.
+    found: list[bytes] = []
+    while len(found) < 2:
+        found += values(list(opened.reader.read(1_000, 3_600.0)))
+
+    assert found == [b"one", b"two"]
+
+
 def test_what_nobody_read_does_not_keep_a_consumer_from_closing(
     opened: Opened, stack: Settings, fresh_name: Callable[[str], str]
 ) -> None:
