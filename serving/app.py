@@ -44,14 +44,13 @@ class App:
         self._payloads = {
             name: PredictPayload(service.model, serve.max_batch) for name, service in parts.services.items()
         }
-        features = FeatureEndpoint(
-            FeastPayload(parts.project, serve.max_batch, max_depth=serve.max_json_depth), self._pipe
-        )
+        payload = FeastPayload(parts.project, serve.max_batch, max_depth=serve.max_json_depth)
+        self._features = FeatureEndpoint(payload, self._pipe)
         path = "/get-online-features"
         bounds: Any = {"metrics": parts.metrics, "max_body_bytes": serve.max_body_bytes}
         self.router = HttpRouter(
             [
-                HttpRoute(method="POST", path=path, endpoint=Endpoint(path, features.start, **bounds)),
+                HttpRoute(method="POST", path=path, endpoint=Endpoint(path, self._features.start, **bounds)),
                 *(
                     HttpRoute(method=method, path=path, endpoint=TaskEndpoint(path, answer, **bounds))
                     for method, path, answer in (
@@ -70,6 +69,7 @@ class App:
     async def start(self) -> None:
         """Load what must answer."""
         await asyncio.to_thread(self._parts.start)
+        await asyncio.to_thread(self._features.warm_up)
 
     async def stop(self) -> None:
         """After the last answer."""

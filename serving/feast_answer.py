@@ -15,6 +15,7 @@ import msgspec
 from feature_store.online.stored_lookup import StoredLookup, StoredValues
 from feature_store.plan import compile_view
 from headrace.spec.features import FeatureView
+from serving.answer_form import AnswerForm
 
 __all__ = ["FeatureShape", "feast_timestamp"]
 
@@ -53,12 +54,14 @@ class FeatureShape:
         numbers = {name: number for number, name in enumerate(self.lookup.views)}
         names = {view.name: {name: place for place, name in enumerate(view.feature_names)} for view in views}
         self._places = [(numbers[view], names[view][feature]) for _, view, feature in columns]
+        """Of each column its view among those of the lookup, and its feature among those of the view."""
         self._with_versions = with_versions
         self._openings: dict[tuple[str, ...], bytes] = {}
         by_name = {view.name: view for view in views}
         ordered = [by_name[name] for name in self.lookup.views]
-        has_lists = any(feature.is_list for view in views for feature in view.features)
-        self._one = None if has_lists else _picker(self._places, [len(view.feature_names) for view in ordered])
+        self._plans = [compile_view(view) for view in ordered]
+        self._has_lists = any(entry.feature.is_list for plan in self._plans for entry in plan.features)
+        self._one = None if self._has_lists else _picker(self._places, [len(view.feature_names) for view in ordered])
         self._template = b",".join([b'{"values":[%b%b'] * len(columns)) + b"]}"
 
     def answer(self, entities: Entities, replies: Replies) -> bytes:
@@ -78,6 +81,21 @@ class FeatureShape:
         for view, place in self._places:
             parts.append(b'{"values":%b%b' % (_encode([values[place] for _, values in found[view]]), rests[view]))
         return b"%b%b]}" % (opening, b",".join(parts))
+
+    def form(self, entities: tuple[str, ...]) -> AnswerForm | None:
+        """What writes the answers to many requests about one row; None where features are lists.
+
+        Args:
+            entities: as the requests name them.
+        """
+        if self._has_lists:
+            return None
+        widths = [plan.width for plan in self._plans]
+        columns = []
+        for view, place in self._places:
+            slot = self._plans[view].features[place].slot
+            columns.append((view, sum(widths[:view]) + slot, bool(self._plans[view].is_int[slot])))
+        return AnswerForm(self._openings.get(entities) or self._opening(entities), len(entities), columns, widths)
 
     def _answer_one(self, opening: bytes, entities: Entities, replies: Replies, pick: Callable[[Any], Any]) -> bytes:
         """Of one row without lists: all numbers are written at once, and each is put into its place."""

@@ -76,6 +76,15 @@ class FeastPayload:
         self._max_batch, self._max_depth = max_batch, max_depth
         self._shapes: dict[tuple[bytes, bytes, bool, bool], FeatureShape] = {}
 
+    def examples(self) -> list[bytes]:
+        """A body for each view that asks for all its features of one numbered key, whether it has such keys or not."""
+        return [
+            msgspec.json.encode(
+                {"features": [f"{view.name}:{name}" for name in view.feature_names], "entities": {view.entity: [0]}}
+            )
+            for view in self._views.values()
+        ]
+
     def read(self, body: bytes) -> FeatureQuery:
         """Check a request.
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import httptools
 
 from serving.http_reply import Reply, error_body, json_to_wire, to_wire
+from serving.known_heads import KnownHeads
 
 __all__ = ["Exchange", "HttpConnection", "RequestHandler"]
 
@@ -59,21 +60,30 @@ class HttpConnection(asyncio.Protocol):
         handler: answers them.
         connections: where the open connections of a server are kept; this one adds and removes itself.
         max_body_bytes: larger bodies are never held in memory.
+        heads: known to the server; of those no parser is asked.
     """
 
     __slots__ = (
-        "_body", "_connections", "_handler", "_head_bytes", "_idle_ticks", "_is_blocked", "_is_ending", "_is_full",
-        "_is_in_body", "_is_last", "_line", "_max_body", "_parser", "_size", "_transport", "_url",
+        "_body", "_connections", "_done", "_handler", "_head_bytes", "_heads", "_idle_ticks", "_is_blocked",
+        "_is_ending", "_is_full", "_is_in_body", "_is_inside", "_is_last", "_is_plain", "_line", "_max_body",
+        "_parser", "_size", "_transport", "_url",
     )  # fmt: skip
 
-    def __init__(self, handler: RequestHandler, connections: set["HttpConnection"], *, max_body_bytes: int) -> None:
+    def __init__(
+        self, handler: RequestHandler, connections: set["HttpConnection"], *, max_body_bytes: int, heads: KnownHeads
+    ) -> None:
         self._handler, self._connections, self._max_body = handler, connections, max_body_bytes
+        self._heads = heads
         self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._line: deque[Exchange] = deque()
         self._url, self._body, self._size = b"", b"", 0
         self._head_bytes, self._idle_ticks = 0, 0
         self._is_in_body = self._is_last = self._is_ending = self._is_full = self._is_blocked = False
+        self._is_inside = self._is_plain = False
+        """Whether the parser is inside of a request; whether that one asked for nothing but its answer."""
+        self._done = 0
+        """Requests the parser gave."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -87,7 +97,16 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_last:
             return
+        is_first = not self._is_inside
+        if is_first and not self._is_ending and (found := self._heads.find(data)) is not None:
+            head, body = found
+            self._idle_ticks = 0
+            self._answer(head.method, head.url, body if head.size <= self._max_body else None, keep_alive=True)
+            if len(self._line) > _MOST_OPEN:
+                self._read_on(is_full=True)
+            return
         self._head_bytes += len(data)
+        done = self._done
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:  # its request was answered as if it had not asked; what follows is no HTTP
@@ -96,6 +115,8 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(400, f"this is no HTTP request: {error}")
             return
+        if is_first and self._is_plain and self._done == done + 1 and not self._is_inside and not self._is_last:
+            self._heads.learn(data, self._parser.get_method(), self._url, self._size)
         if self._head_bytes > _MAX_HEAD_BYTES and not self._is_in_body:
             self._refuse(431, f"the head of the request is larger than {_MAX_HEAD_BYTES} bytes")
         elif len(self._line) > _MOST_OPEN:
@@ -110,13 +131,16 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url, self._body, self._size, self._idle_ticks = b"", b"", 0, 0
+        self._is_inside = self._is_plain = True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue" and not self._line:
-            self._transport.write(_CONTINUE)
+        if len(name) == 6 and name.lower() == b"expect":
+            self._is_plain = False
+            if value.lower() == b"100-continue" and not self._line:
+                self._transport.write(_CONTINUE)
 
     def on_headers_complete(self) -> None:
         self._is_in_body = True
@@ -131,6 +155,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._is_in_body, self._head_bytes, self._idle_ticks = False, 0, 0
+        self._is_inside, self._done = False, self._done + 1
         if not self._is_last:
             body = self._body if self._size <= self._max_body else None
             self._begin_answer(body, keep_alive=not self._is_ending and self._parser.should_keep_alive())
@@ -172,9 +197,12 @@ class HttpConnection(asyncio.Protocol):
     def _begin_answer(self, body: bytes | None, *, keep_alive: bool) -> None:
         if not keep_alive or self._parser.get_http_version() == "1.0":
             keep_alive, self._is_last = False, True
-        exchange = Exchange(self, self._parser.get_method(), keep_alive=keep_alive)
+        self._answer(self._parser.get_method(), self._url, body, keep_alive=keep_alive)
+
+    def _answer(self, method: bytes, url: bytes, body: bytes | None, *, keep_alive: bool) -> None:
+        exchange = Exchange(self, method, keep_alive=keep_alive)
         self._line.append(exchange)
-        self._handler.handle(exchange, self._url, body)
+        self._handler.handle(exchange, url, body)
 
     def _read_on(self, *, is_full: bool | None = None, is_blocked: bool | None = None) -> None:
         was_still = self._is_full or self._is_blocked

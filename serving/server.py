@@ -14,6 +14,7 @@ from headrace.errors import ConfigError
 from headrace.spec.project import Project
 from serving.app import App
 from serving.http_connection import HttpConnection
+from serving.known_heads import KnownHeads
 from serving.parts import assemble
 
 __all__ = ["answer_requests", "bind", "serve"]
@@ -71,9 +72,10 @@ async def answer_requests(
     """
     loop = asyncio.get_running_loop()
     connections: set[HttpConnection] = set()
+    heads = KnownHeads()
 
     def connected() -> HttpConnection:
-        return HttpConnection(app.router, connections, max_body_bytes=app.max_body_bytes)
+        return HttpConnection(app.router, connections, max_body_bytes=app.max_body_bytes, heads=heads)
 
     try:
         await app.start()

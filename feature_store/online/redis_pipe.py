@@ -53,13 +53,19 @@ class RedisPipe(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    def ask(self, commands: Sequence[bytes], done: Done) -> None:
-        """Send complete commands; ``done`` is called once, later, and must not fail."""
+    def ask(self, commands: bytes, wanted: int, done: Done) -> None:
+        """Send complete commands at the end of this turn; ``done`` is called once, later, and must not fail.
+
+        Args:
+            commands: one behind another.
+            wanted: how many replies there will be.
+            done: gets them, or why there are none.
+        """
         loop = asyncio.get_running_loop()
-        self._unsent.append(_Question(b"".join(commands), len(commands), done, loop.time() + self._timeout_s))
+        self._unsent.append(_Question(commands, wanted, done, loop.time() + self._timeout_s))
         if not self._is_flush_due:
             self._is_flush_due = True
-            loop.call_soon(self._flush)
+            loop.call_soon(self.flush)
 
     async def replies(self, commands: Sequence[bytes]) -> list[Any]:
         """The replies to complete commands.
@@ -79,7 +85,7 @@ class RedisPipe(asyncio.Protocol):
             else:
                 waiter.set_result(replies)
 
-        self.ask(commands, done)
+        self.ask(b"".join(commands), len(commands), done)
         return await waiter
 
     def close(self) -> None:
@@ -125,12 +131,15 @@ class RedisPipe(asyncio.Protocol):
                 hint="see `headrace status`",
             ),
         )
-        if self._unsent and not self._is_closed:
-            self._flush()
+        if not self._is_closed:
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send now what was asked; for whoever knows that nothing more is asked in this turn."""
         self._is_flush_due = False
-        if self._watch is None and self._unsent:
+        if not self._unsent:
+            return
+        if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(self._timeout_s / _LOOKS, self._look)
         if self._is_closed:
             self._fail(list(self._unsent), UnavailableError("the connection to the online store was closed"))
@@ -138,7 +147,7 @@ class RedisPipe(asyncio.Protocol):
             self._transport.write(b"".join([question.data for question in self._unsent]))
             self._sent.extend(self._unsent)
             self._unsent.clear()
-        elif self._connecting is None and self._unsent:
+        elif self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
@@ -155,7 +164,7 @@ class RedisPipe(asyncio.Protocol):
             self._connecting = None
         self._connection, self._transport, self._parser = connection, transport, reply_parser()
         transport.set_protocol(self)
-        self._flush()
+        self.flush()
 
     def _reason(self, error: Exception) -> HeadraceError:
         if isinstance(error, redis.RedisError):

@@ -26,6 +26,7 @@ __all__ = [
     "judge",
     "locate",
     "read_stored",
+    "read_views",
 ]
 
 _ABSENT, _FOREIGN, STORED, MOVABLE = range(4)
@@ -142,6 +143,43 @@ def read_stored(
         for cell in range(cells):
             bits[row, cell] = _word(data, low + 8 * (HEADER_WORDS + cell))
     return -1
+
+
+@kernel
+def read_views(data: NDArray[np.uint8], ends: I64, views: I64, valid_from: I64, bits: I64) -> bool:
+    """Rows of several views as they were stored, for as many questions.
+
+    Args:
+        data: the rows, one behind another.
+        ends: where each ends; one without bytes is none.
+        views: (V, 6) of each its definition, its cells, its first of all cells, views before those of its entity,
+            views of its entity, its place among these. Rows stand by entity, then by question, then by view.
+        valid_from: (n, V) written; NULL where there is no row.
+        bits: (n, all cells) of the values, NaN beforehand; written.
+
+    Returns:
+        Whether all is as usual; false when something should be looked at one by one.
+    """
+    n = valid_from.shape[0]
+    for view in range(views.shape[0]):
+        definition, cells, first = views[view, 0], views[view, 1], views[view, 2]
+        before, width, place = views[view, 3], views[view, 4], views[view, 5]
+        for row in range(n):
+            number = before * n + row * width + place
+            low, high = (ends[number - 1] if number > 0 else 0), ends[number]
+            valid_from[row, view] = NULL
+            if high == low:
+                continue
+            if high - low < 8 * HEADER_WORDS or (high - low) % 8 != 0 or data[low] != ROW_FORMAT:
+                return False
+            if _word(data, low + 8) != definition:
+                continue
+            if high - low < 8 * (HEADER_WORDS + cells) or (_word(data, low) >> 16) & 0xFFFF != cells:
+                return False
+            valid_from[row, view] = _word(data, low + 8 * VALID_FROM)
+            for cell in range(cells):
+                bits[row, first + cell] = _word(data, low + 8 * (HEADER_WORDS + cell))
+    return True
 
 
 @allocating_kernel

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from feature_store.online.online_layout import entity_key, row_field
 from feature_store.online.redis_online import connect
 from headrace.config import KafkaSettings, RedisSettings, Settings
 from headrace.contracts.redis_keys import serving_key
@@ -75,6 +76,27 @@ def test_features_are_answered_in_feasts_form(house: House) -> None:
     assert answer["metadata"]["feature_names"] == ["card", "count_1d", "mean_amount_1d"]
     assert answer["results"][1] == {"values": [2, None], "statuses": seen, "event_timestamps": stamps}
     assert answer["results"][2] == {"values": [4.5, None], "statuses": seen, "event_timestamps": stamps}
+
+
+def test_requests_that_come_together_are_answered_as_each_alone(house: House, stack: Settings) -> None:
+    house.apply(*(payment(n, card=n, shop=7, amount=1.5 * n) for n in range(1, 9)))
+    spending = ["spending:count_1d", "spending:mean_amount_1d"]
+    bodies: list[Any] = [{"features": spending, "entities": {"card": [n]}} for n in range(1, 12)]
+    bodies += [{"features": ["trouble:mean_bad_7d"], "entities": {"shop": [n]}} for n in (7, 8)]
+    bodies += [{"features": spending, "entities": {"card": keys}} for keys in ([1, 2, 99], ["1"], [], [2**64])]
+    bodies += [{"features": ["nobody:none"], "entities": {"card": [3]}}, [5]]
+    store = connect(stack.redis.url)
+    keys = {n: entity_key("card", n, house.project.name) for n in (4, 5)}
+    store.delete(*keys.values())
+    store.set(keys[4], "no hash")
+    store.hset(keys[5], row_field("spending").decode(), "cut off")
+    with house.serving() as ask:
+        alone = [ask("POST", "/get-online-features", body) for body in bodies]
+        together = ask.pipelined("/get-online-features", bodies)
+    store.delete(*keys.values())
+
+    assert together == alone
+    assert [status for status, _ in alone[:8]] == [200, 200, 200, 500, 500, 200, 200, 200]
 
 
 def test_a_batch_is_answered_in_order(house: House) -> None:

@@ -13,12 +13,14 @@ from feature_store.online.lookup_wire import LookupRequest, LookupWire
 from feature_store.online.online_decoder import NOT_FOUND, PRESENT, RowDecoder
 from feature_store.online.online_layout import HEADER_WORDS, ROW_FORMAT, StoredRow, encode_row
 from feature_store.online.stored_lookup import StoredLookup
-from feature_store.plan import ViewPlan
+from feature_store.plan import NULL, ViewPlan
 from headrace import Project
 from headrace.errors import IntegrityError
 from tests.property.test_online_encoder import PLANS, STREAM
 
 DECODERS = {name: RowDecoder(plan) for name, plan in PLANS.items()}
+NUMBERED = ["both inputs", "no input"]
+"""Views by numbers, without lists."""
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
@@ -87,6 +89,48 @@ def test_a_row_of_another_format_is_damage(layout: int) -> None:
 
     with pytest.raises(IntegrityError, match="format"):
         StoredLookup([plan], "p").read([[row]])
+
+
+@given(data=st.data(), size=st.integers(1, 5))
+def test_many_rows_are_read_at_once_as_they_are_one_by_one(data: st.DataObject, size: int) -> None:
+    plans = [PLANS[name] for name in data.draw(st.permutations(NUMBERED))]
+    lookup = StoredLookup(plans, "p")
+    replies = [
+        [data.draw(st.none() | rows(plan).map(encode_row)) for plan in plans if plan.view.entity == entity]
+        for entity in lookup.entities
+        for _ in range(size)
+    ]
+    found = lookup.read_columns(replies)
+
+    assert found is not None
+    at = 0
+    for place, expected in enumerate(lookup.read(replies)):
+        plan = next(plan for plan in plans if plan.view.name == lookup.views[place])
+        for row, (valid_from_us, values) in enumerate(expected):
+            assert found.valid_from_us[row, place] == (NULL if valid_from_us is None else valid_from_us)
+            cells = [np.nan if value is None else value for value in values]
+            np.testing.assert_array_equal(found.cells[row, at : at + plan.width], cells)
+        at += plan.width
+
+
+@given(data=st.data())
+def test_a_damaged_row_is_not_read_at_once(data: st.DataObject) -> None:
+    plan = PLANS["both inputs"]
+    whole = encode_row(data.draw(rows(plan)))
+    cut = whole[: data.draw(st.integers(1, len(whole)))]
+    lookup = StoredLookup([plan], "p")
+    found = lookup.read_columns([[cut]])
+    if found is not None:
+        ((expected,),) = lookup.read([[cut]])
+        assert found.valid_from_us[0, 0] == (NULL if expected[0] is None else expected[0])
+
+
+@given(keys=st.lists(INT64, min_size=1, max_size=4))
+def test_commands_are_the_same_made_at_once(keys: list[int]) -> None:
+    lookup = StoredLookup([PLANS[name] for name in NUMBERED], "p")
+    given_keys = np.array([[key for _ in lookup.entities] for key in keys], np.int64)
+
+    assert lookup.commands_of(given_keys) == b"".join(lookup.commands(dict.fromkeys(lookup.entities, keys)))
 
 
 @given(users=st.lists(INT64, min_size=1, max_size=4), data=st.data())

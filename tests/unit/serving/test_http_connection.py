@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from serving.http_connection import Exchange, HttpConnection
 from serving.http_reply import Reply
 from serving.http_router import HttpRoute, HttpRouter
+from serving.known_heads import KnownHead, KnownHeads
 
 LIMIT = 20
 
@@ -43,12 +44,12 @@ class Wire:
 class Client:
     """A connection without a socket; requests wait until they are answered by hand, unless ``at_once``."""
 
-    def __init__(self, *, at_once: bool = False) -> None:
+    def __init__(self, *, at_once: bool = False, heads: KnownHeads | None = None) -> None:
         self.asked: list[tuple[Exchange, bytes, bytes | None]] = []
         self.wire: Any = Wire()
         self._at_once = at_once
         self.connections: set[HttpConnection] = set()
-        self.connection = HttpConnection(self, self.connections, max_body_bytes=LIMIT)
+        self.connection = HttpConnection(self, self.connections, max_body_bytes=LIMIT, heads=heads or KnownHeads())
         self.connection.connection_made(self.wire)
 
     def handle(self, exchange: Exchange, url: bytes, body: bytes | None) -> None:
@@ -81,6 +82,67 @@ def test_requests_are_read_whole_however_they_are_cut(cuts: list[int], bodies: l
         client.send(data[low:high])
 
     assert [(url, body) for _, url, body in client.asked] == [(b"/%d" % n, body) for n, body in enumerate(bodies)]
+
+
+PIECES = st.sampled_from(
+    [
+        post(b""),
+        post(b"ab"),
+        post(b"cd"),
+        post(b"x" * (LIMIT + 1)),
+        post(b"ab", headers=b"expect: 100-continue\r\n"),
+        post(b"ab", headers=b"connection: close\r\n"),
+        b"GET /g HTTP/1.1\r\n\r\n",
+        b"GET /g HTTP/1.0\r\n\r\n",
+        b"HEAD /g HTTP/1.1\r\n\r\n",
+        b"POST /c HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        b"\r\n",
+        b"POST /a HTTP/1.1\r\nhost: x\r\n",
+        b"content-length: 2\r\n\r\nab",
+        b"nonsense\r\n\r\n",
+    ]
+)
+
+
+@given(rounds=st.lists(st.lists(PIECES, max_size=6), min_size=1, max_size=6))
+def test_a_head_that_was_seen_before_means_what_the_parser_says(rounds: list[list[bytes]]) -> None:
+    heads = KnownHeads()
+    for pieces in rounds:
+        remembering, forgetful = Client(at_once=True, heads=heads), Client(at_once=True, heads=Forgetful())
+        for piece in pieces:
+            assert remembering.send(piece) == forgetful.send(piece)
+        assert [asked[1:] for asked in remembering.asked] == [asked[1:] for asked in forgetful.asked]
+        assert remembering.wire.is_open == forgetful.wire.is_open
+
+
+class Forgetful(KnownHeads):
+    def find(self, data: bytes) -> None:
+        """Nothing was seen before."""
+
+
+def test_heads_are_remembered_for_all_connections_and_only_whole_plain_ones() -> None:
+    heads = KnownHeads()
+    for data in (
+        post(b"ab", headers=b"expect: 100-continue\r\n"),
+        b"POST /c HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        post(b"ab", headers=b"connection: close\r\n"),
+        post(b"ab") + post(b"cd"),
+        post(b"ab", headers=b"x: %b\r\n" % (b"y" * 5_000)),
+    ):
+        Client(heads=heads).send(data)
+        assert heads.find(data) is None
+    Client(heads=heads).send(post(b"ab"))
+
+    assert heads.find(post(b"cd")) == (KnownHead(b"POST", b"/a", 2), b"cd")
+    assert heads.find(post(b"cd") + b"e") is None
+
+
+def test_heads_that_are_all_different_do_not_fill_the_memory() -> None:
+    heads = KnownHeads()
+    for number in range(3_000):
+        heads.learn(b"GET /%d HTTP/1.1\r\n\r\n" % number, b"GET", b"/%d" % number, 0)
+
+    assert sum(heads.find(b"GET /%d HTTP/1.1\r\n\r\n" % number) is not None for number in range(3_000)) <= 1_024
 
 
 @given(order=st.permutations(range(5)))
@@ -238,7 +300,7 @@ def _ask(method: bytes, target: bytes) -> tuple[int, bytes, Any]:
     routes: list[tuple[str, str]] = [("GET", "/models"), ("GET", "/models/{model}"), ("POST", "/predict/{model}")]
     made: Any = [HttpRoute(method=m, path=p, endpoint=_Route(p)) for m, p in routes]  # type: ignore[arg-type]  # only begin is called
     wire: Any = Wire()
-    connection = HttpConnection(HttpRouter(made), set(), max_body_bytes=LIMIT)
+    connection = HttpConnection(HttpRouter(made), set(), max_body_bytes=LIMIT, heads=KnownHeads())
     connection.connection_made(wire)
     connection.data_received(b"%b %b HTTP/1.1\r\n\r\n" % (method, target))
     head, _, content = wire.sent.partition(b"\r\n\r\n")

@@ -1,0 +1,132 @@
+"""Requests that differ in their keys alone: taken apart and answered many at once.
+
+    {"features": [..], "entities": {"user_id": [5]}}       body
+    {"features": [..], "entities": {"user_id": []}}        form, the same for every key
+
+A form that was seen is known, as a prepared statement of a database is: what it asks for was checked then, and only
+keys are new. Other requests, about several rows or with keys that are texts, are read one by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from feature_store.kernels import I64
+from feature_store.online.stored_lookup import StoredLookup
+from serving.answer_form import AnswerForm
+from serving.feast_payload import FeastPayload, FeatureQuery
+from serving.request_error import RequestError
+from serving.request_kernels import MOST_KEYS, take_keys_out
+
+__all__ = ["PreparedRequest", "PreparedRequests"]
+
+_MOST_FORMS = 256
+"""Forms that are remembered; what a client writes freely is bounded."""
+_MOST_BYTES = 8_192
+"""Of a body; one that is longer asks for so much that its form hardly matters."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedRequest:
+    """Everything about requests of one form but their keys."""
+
+    lookup: StoredLookup
+    answers: AnswerForm
+    asked: list[int]
+    """Which of a body's keys belong to the entities of ``lookup``."""
+    given: list[int]
+    """Which belong to the entities of the answer."""
+
+    def commands(self, keys: I64) -> bytes:
+        """What to ask the online store; ``keys`` (n, keys of a body) as the bodies had them."""
+        return self.lookup.commands_of(keys[:, self.asked])
+
+    def replies(self, count: int) -> int:
+        """How many there will be for so many bodies."""
+        return count * len(self.asked)
+
+    def answer(self, keys: I64, replies: Sequence[Sequence[bytes | None]]) -> list[bytes] | None:
+        """The answers, from the replies to ``commands``; None when one of them must be looked at by itself."""
+        found = self.lookup.read_columns(replies)
+        return None if found is None else self.answers.write(keys[:, self.given], found)
+
+
+class PreparedRequests:
+    """The forms of one project's requests.
+
+    Args:
+        payload: reads requests.
+    """
+
+    def __init__(self, payload: FeastPayload) -> None:
+        self._payload = payload
+        self._forms: dict[bytes, PreparedRequest | None] = {}
+        """None for a form that cannot be prepared."""
+
+    def sort(self, bodies: Sequence[bytes]) -> tuple[list[tuple[PreparedRequest, list[int], I64]], list[int]]:
+        """Which bodies may be answered together, by number, with their keys; and the numbers of the others."""
+        short = [body if len(body) <= _MOST_BYTES else b"" for body in bodies]
+        forms, keys, counts = _take_apart(short)
+        alike: dict[PreparedRequest, list[int]] = {}
+        others = []
+        for number, form in enumerate(forms):
+            known = self._forms.get(form)
+            if known is None and form not in self._forms:
+                if len(self._forms) >= _MOST_FORMS:
+                    self._forms.clear()
+                known = self._forms[form] = self._prepare(form, int(counts[number]))
+            if known is None:
+                others.append(number)
+            else:
+                alike.setdefault(known, []).append(number)
+        return [(known, numbers, keys[numbers]) for known, numbers in alike.items()], others
+
+    def warm_up(self) -> None:
+        """Load the kernels, so that no request waits for them; the first time ever they are compiled, for seconds."""
+        alike, _ = self.sort(self._payload.examples())
+        for known, _, keys in alike[:1]:
+            known.commands(keys)
+            known.answer(keys, [[None]])
+
+    def _prepare(self, form: bytes, count: int) -> PreparedRequest | None:
+        """Read the form with other keys: those that come out where an entity's were are its keys, whatever they are.
+
+        Numbers of JSON are alike to its grammar, so what holds for these holds for all; a list in a text, or of
+        something else than an entity, does not come out.
+        """
+        if not 0 < count <= MOST_KEYS:
+            return None
+        pieces = form.split(b"[]")
+        if len(pieces) != count + 1:
+            return None
+        trial = b"".join(b"%b[%d]" % (piece, place) for place, piece in enumerate(pieces[:-1])) + pieces[-1]
+        try:
+            query = self._payload.read(trial)
+        except RequestError:
+            return None
+        return _prepared(query, count)
+
+
+def _prepared(query: FeatureQuery, count: int) -> PreparedRequest | None:
+    """From a request whose keys are their own numbers."""
+    lookup, names = query.shape.lookup, tuple(query.entities)
+    answers = query.shape.form(names)
+    keys = [query.entities[name] for name in names]
+    numbers = [key[0] for key in keys if len(key) == 1 and isinstance(key[0], int)]
+    if answers is None or lookup.has_text_keys or sorted(numbers) != list(range(count)) or len(keys) != count:
+        return None
+    of = dict(zip(names, numbers, strict=True))
+    return PreparedRequest(lookup, answers, [of[name] for name in lookup.entities], [of[name] for name in names])
+
+
+def _take_apart(bodies: Sequence[bytes]) -> tuple[list[bytes], I64, I64]:
+    """The form of each body, its keys and how many they are."""
+    data = np.frombuffer(b"".join(bodies), np.uint8)
+    ends = np.fromiter(accumulate(map(len, bodies)), np.int64, len(bodies))
+    forms, form_ends = np.empty(len(data), np.uint8), np.empty(len(bodies), np.int64)
+    keys, counts = np.zeros((len(bodies), MOST_KEYS), np.int64), np.empty(len(bodies), np.int64)
+    size = take_keys_out(data, ends, forms, form_ends, keys, counts)
+    text, bounds = forms[:size].tobytes(), [0, *form_ends.tolist()]
+    return [text[low:high] for low, high in pairwise(bounds)], keys, counts
