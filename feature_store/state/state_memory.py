@@ -142,14 +142,16 @@ class StateMemory:
             self.changes.drop_labels(oldest_us)
 
     def grow_arena(self) -> None:
-        """Pack the blocks into an arena with room for a quarter more, and for any block to grow.
+        """Pack the blocks into an arena with room for more, and for any block to grow.
 
-        More room would be packed less often, and less of it would be in the caches: with twice as much an event takes a
-        twentieth longer. Two arenas that take turns need no fresh memory, which the kernel fills with zeros first.
+        Where the caches hold it that is a quarter more: with twice as much less of it would be there, and an event take
+        a twentieth longer. A large one is packed seldom instead. Two that take turns need no fresh memory, which the
+        kernel fills with zeros first.
         """
         room = int(ring_kernels.room_needed(self.slots))
         largest = int(self.slots.meta[: self.used, CAP].max(initial=0))
-        size = room + room // 4 + 2 * largest + 1024
+        more = room // 4 if room * self.arena.strides[0] <= CACHED_BYTES else room
+        size = room + more + 2 * largest + 1024
         arena = self._spare
         if arena is None or not size <= len(arena) <= 2 * size:
             arena = empty_arena(self._plan, size + size // 8)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import headrace as hr
-from feature_store.plan import compile_view
+from feature_store.plan import ViewPlan, compile_view
 from feature_store.state import state_memory
 from feature_store.state.cache_kernels import TOGETHER
+from feature_store.state.state_arrays import empty_arena
 from feature_store.state.view_state import ViewState
 
 STREAM = hr.EventStream(
@@ -46,3 +47,19 @@ def test_stretches_change_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(state_memory, "CACHED_BYTES", 0)
 
     assert list(everything(seed)) == at_once
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_memory_need_not_be_fresh(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories are packed into an arena that was used before."""
+    fresh, packed = list(everything(seed)), 0
+
+    def used_before(plan: ViewPlan, size: int) -> np.ndarray:
+        nonlocal packed
+        packed += 1
+        return np.random.default_rng(seed).integers(-(2**63), 2**63 - 1, empty_arena(plan, size).shape)
+
+    monkeypatch.setattr(state_memory, "empty_arena", used_before)
+
+    assert list(everything(seed)) == fresh
+    assert packed > 1
