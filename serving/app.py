@@ -13,18 +13,18 @@ from feature_store.online.redis_pipe import RedisPipe
 from headrace.contracts.codec import encode
 from headrace.errors import IntegrityError, UnavailableError
 from serving.event_lookup import lookup_request
-from serving.feast_payload import FeastPayload
-from serving.feature_endpoint import FeatureEndpoint
-from serving.http_endpoint import Endpoint, TaskEndpoint
-from serving.http_reply import Reply
-from serving.http_router import HttpRoute, HttpRouter
-from serving.json_body import read_json
+from serving.http.endpoint import Endpoint, TaskEndpoint
+from serving.http.json_body import read_json
+from serving.http.reply import Reply
+from serving.http.request_error import RequestError
+from serving.http.routes import HttpRoute, HttpRouter
+from serving.lookups.feast_payload import FeastPayload
+from serving.lookups.feature_endpoint import FeatureEndpoint
 from serving.metrics import CONTENT_TYPE
 from serving.model_service import ModelService
 from serving.openapi import describe_api
 from serving.parts import ServingParts
 from serving.predict_payload import PredictPayload
-from serving.request_error import RequestError
 
 __all__ = ["READ_TIMEOUT_S", "App"]
 

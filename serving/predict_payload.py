@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.spec.model import Model
+from serving.http.request_error import RequestError
 from serving.model_service import Prediction
-from serving.request_error import RequestError
 from serving.request_event import EventReader, RequestEvent
 
 __all__ = ["PredictPayload"]

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.clock import parse_us
 from headrace.spec.streams import EventStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
-from serving.request_error import RequestError
+from serving.http.request_error import RequestError
 
 __all__ = ["EventReader", "RequestEvent", "read_key"]
 

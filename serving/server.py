@@ -13,8 +13,8 @@ from headrace.config import Settings
 from headrace.errors import ConfigError
 from headrace.spec.project import Project
 from serving.app import App
-from serving.http_connection import HttpConnection
-from serving.known_heads import KnownHeads
+from serving.http.connection import HttpConnection
+from serving.http.known_heads import KnownHeads
 from serving.parts import assemble
 
 __all__ = ["answer_requests", "bind", "serve"]

@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace import Bool, EventStream, Float64, Int64, String
-from serving.json_body import read_json
-from serving.request_error import RequestError
+from serving.http.json_body import read_json
+from serving.http.request_error import RequestError
 from serving.request_event import EventReader
 from streams.formats.message_check import Refused, check_message, check_time_bounds
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from serving.feast_answer import feast_timestamp
-from serving.feast_payload import FeastPayload
-from serving.prepared_requests import PreparedRequests
-from serving.request_kernels import MOST_KEYS, take_keys_out
+from serving.lookups.feast_answer import feast_timestamp
+from serving.lookups.feast_payload import FeastPayload
+from serving.lookups.prepared_requests import PreparedRequests
+from serving.lookups.request_kernels import MOST_KEYS, take_keys_out
 from tests.unit.serving.cards import project
 from tests.unit.serving.test_feast_payload import PLANS, stored
 

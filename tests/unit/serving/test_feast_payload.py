@@ -8,9 +8,9 @@ import pytest
 
 from feature_store.online.online_layout import StoredRow, encode_row
 from feature_store.plan import compile_view
-from serving.feast_answer import feast_timestamp
-from serving.feast_payload import FeastPayload, FeatureQuery
-from serving.request_error import RequestError
+from serving.http.request_error import RequestError
+from serving.lookups.feast_answer import feast_timestamp
+from serving.lookups.feast_payload import FeastPayload, FeatureQuery
 from tests.unit.serving.cards import NOON_US, project
 
 PAYLOAD = FeastPayload(project, max_batch=3, max_depth=8)

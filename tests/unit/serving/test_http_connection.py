@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.http_connection import Exchange, HttpConnection
-from serving.http_reply import Reply
-from serving.http_router import HttpRoute, HttpRouter
-from serving.known_heads import KnownHead, KnownHeads
+from serving.http.connection import Exchange, HttpConnection
+from serving.http.known_heads import KnownHead, KnownHeads
+from serving.http.reply import Reply
+from serving.http.routes import HttpRoute, HttpRouter
 
 LIMIT = 20
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from headrace.errors import IntegrityError, RejectedError, UnavailableError
-from serving.http_endpoint import Endpoint, TaskEndpoint
-from serving.http_reply import Reply
-from serving.json_body import read_json
+from serving.http.endpoint import Endpoint, TaskEndpoint
+from serving.http.json_body import read_json
+from serving.http.reply import Reply
+from serving.http.request_error import RequestError
 from serving.metrics import Metrics
-from serving.request_error import RequestError
 
 Handler = Callable[[Mapping[str, str], bytes], Awaitable[Reply]]
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from headrace import EventStream, Int64, LabelStream, Model
+from serving.http.request_error import RequestError
 from serving.predict_payload import PredictPayload
-from serving.request_error import RequestError
 from tests.unit.serving.cards import NOON_US, model
 
 EVENT = {"payment": 7, "at": NOON_US, "card": 1, "shop": 2, "amount": 12.5}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from headrace import Bool, EventStream, String
-from serving.request_error import RequestError
+from serving.http.request_error import RequestError
 from serving.request_event import EventReader
 from tests.unit.serving.cards import NOON_US, payments
 

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from headrace.errors import HeadraceError, RejectedError
 from headrace.logging import get_logger
-from serving.http_connection import Exchange
-from serving.http_reply import Reply, error_reply
+from serving.http.connection import Exchange
+from serving.http.reply import Reply, error_reply
+from serving.http.request_error import RequestError
 from serving.metrics import Metrics
-from serving.request_error import RequestError
 
 __all__ = ["Ending", "Endpoint", "EndpointTask", "TaskEndpoint"]
 

@@ -13,9 +13,9 @@ import msgspec
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from headrace.spec.types import Int64, String
-from serving.feast_answer import FeatureShape
-from serving.json_body import check_depth, read_json
-from serving.request_error import RequestError
+from serving.http.json_body import check_depth, read_json
+from serving.http.request_error import RequestError
+from serving.lookups.feast_answer import FeatureShape
 from serving.request_event import read_key
 
 __all__ = ["FeastPayload", "FeatureQuery"]

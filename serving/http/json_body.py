@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from feature_store.json_depth import is_deeper
-from serving.request_error import RequestError
+from serving.http.request_error import RequestError
 
 __all__ = ["check_depth", "read_json"]
 

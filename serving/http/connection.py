@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import httptools
 
-from serving.http_reply import Reply, error_body, json_to_wire, to_wire
-from serving.known_heads import KnownHeads
+from serving.http.known_heads import KnownHeads
+from serving.http.reply import Reply, error_body, json_to_wire, to_wire
 
 __all__ = ["Exchange", "HttpConnection", "RequestHandler"]
 

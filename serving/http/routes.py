@@ -6,9 +6,9 @@ from urllib.parse import unquote
 
 import httptools
 
-from serving.http_connection import Exchange
-from serving.http_endpoint import Endpoint
-from serving.http_reply import Reply, error_body
+from serving.http.connection import Exchange
+from serving.http.endpoint import Endpoint
+from serving.http.reply import Reply, error_body
 
 __all__ = ["HttpRoute", "HttpRouter"]
 
@@ -36,7 +36,7 @@ class HttpRouter:
         }
 
     def handle(self, exchange: Exchange, url: bytes, body: bytes | None) -> None:
-        """As :class:`serving.http_connection.RequestHandler`."""
+        """As :class:`serving.http.connection.RequestHandler`."""
         endpoint = self._plain.get((exchange.method, url))
         if endpoint is not None:
             endpoint.begin(exchange, {}, body)

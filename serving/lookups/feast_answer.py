@@ -15,7 +15,7 @@ import msgspec
 from feature_store.online.stored_lookup import StoredLookup, StoredValues
 from feature_store.plan import compile_view
 from headrace.spec.features import FeatureView
-from serving.answer_form import AnswerForm
+from serving.lookups.answer_form import AnswerForm
 
 __all__ = ["FeatureShape", "feast_timestamp"]
 

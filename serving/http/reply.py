@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import HeadraceError, RejectedError
-from serving.request_error import RequestError
+from serving.http.request_error import RequestError
 
 __all__ = ["JSON", "Reply", "error_body", "error_reply", "json_to_wire", "to_wire"]
 

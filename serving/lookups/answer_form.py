@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from feature_store.kernels import I64
 from feature_store.online.stored_lookup import StoredColumns
-from serving.answer_kernels import HOLE_BYTES, KEY, NUMBER, REST, WHOLE, write_answers
+from serving.lookups.answer_kernels import HOLE_BYTES, KEY, NUMBER, REST, WHOLE, write_answers
 
 __all__ = ["AnswerForm"]
 

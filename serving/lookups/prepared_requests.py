@@ -15,10 +15,10 @@ import numpy as np
 
 from feature_store.kernels import I64
 from feature_store.online.stored_lookup import StoredLookup
-from serving.answer_form import AnswerForm
-from serving.feast_payload import FeastPayload, FeatureQuery
-from serving.request_error import RequestError
-from serving.request_kernels import MOST_KEYS, take_keys_out
+from serving.http.request_error import RequestError
+from serving.lookups.answer_form import AnswerForm
+from serving.lookups.feast_payload import FeastPayload, FeatureQuery
+from serving.lookups.request_kernels import MOST_KEYS, take_keys_out
 
 __all__ = ["PreparedRequest", "PreparedRequests"]
 

@@ -11,9 +11,9 @@ from typing import Any
 from feature_store.kernels import I64
 from feature_store.online.redis_pipe import RedisPipe
 from headrace.errors import HeadraceError, IntegrityError
-from serving.feast_payload import FeastPayload
-from serving.http_endpoint import Ending
-from serving.prepared_requests import PreparedRequest, PreparedRequests
+from serving.http.endpoint import Ending
+from serving.lookups.feast_payload import FeastPayload
+from serving.lookups.prepared_requests import PreparedRequest, PreparedRequests
 
 __all__ = ["FeatureEndpoint"]
 
