@@ -1,6 +1,7 @@
 """The commands on a home without a stack."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from headrace.cli.main import main
 from headrace.config import KafkaSettings, MlflowSettings, Settings
 from headrace.errors import RejectedError
-from headrace.local import mlflow
+from headrace.local import examination, mlflow
 from headrace.local.addresses import addresses_of, overridden, settings_of
 from headrace.local.examination import Verdict, examine
 from headrace.local.layout import Layout
@@ -82,6 +83,16 @@ def test_doctor_notes_a_stack_that_is_down_without_calling_it_wrong(home: Path) 
 
     (note,) = [each for each in findings if each.verdict is Verdict.NOTE]
     assert note.next_step == "start it with `headrace up`"
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("linux", [Verdict.NOTE]), ("darwin", [])])
+def test_doctor_notes_a_missing_jemalloc_where_it_would_be_used(
+    home: Path, monkeypatch: pytest.MonkeyPatch, platform: str, expected: list[Verdict]
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(examination, "find_allocator", lambda: None)
+
+    assert [each.verdict for each in examine(Settings(home=home)) if "jemalloc" in each.sentence] == expected
 
 
 def test_doctor_names_an_external_server_that_does_not_answer(home: Path) -> None:
