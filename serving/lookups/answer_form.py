@@ -14,7 +14,6 @@ __all__ = ["AnswerForm"]
 
 _VALUES = b'{"values":['
 _KEY_REST = b'],"statuses":["PRESENT"],"event_timestamps":["1970-01-01T00:00:00Z"]},'
-_FIRST_BYTES = 1 << 15
 _encode = msgspec.json.Encoder().encode
 
 
@@ -48,7 +47,6 @@ class AnswerForm:
         self._numbers_of = np.full(sum(widths), -1, np.int64)
         self._numbers_of[self._numbers] = np.arange(len(numbers))
         self._token_ends, self._rests = np.zeros(len(numbers) + 1, np.int64), np.zeros((len(widths), 2), np.int64)
-        self._out = np.empty(_FIRST_BYTES, np.uint8)
 
     def write(self, keys: I64, found: StoredColumns) -> list[bytes] | None:
         """One answer for each row; None when one of them must be written by itself.
@@ -57,18 +55,16 @@ class AnswerForm:
             keys: (n, entities) in the order of the answer.
             found: what the store said of them.
         """
-        room = len(keys) * (len(self._texts) + HOLE_BYTES * len(self._holes))
-        if room > len(self._out):
-            self._out = np.empty(room, np.uint8)
+        out = np.empty(len(keys) * (len(self._texts) + HOLE_BYTES * len(self._holes)), np.uint8)
         numbers: NDArray[np.uint8] = np.frombuffer(_encode(found.cells[:, self._numbers].ravel().tolist()), np.uint8)
         ends = np.empty(len(keys), np.int64)
         can = write_answers(
-            self._out, ends, self._texts, self._text_ends, self._holes, keys, found.valid_from_us, found.cells,
+            out, ends, self._texts, self._text_ends, self._holes, keys, found.valid_from_us, found.cells,
             numbers, self._numbers_of, self._token_ends, self._rests,
         )  # fmt: skip
         if not can:
             return None
-        answers, low, data = [], 0, self._out.data
+        answers, low, data = [], 0, out.data
         for high in ends.tolist():
             answers.append(bytes(data[low:high]))
             low = high

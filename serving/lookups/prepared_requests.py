@@ -15,7 +15,6 @@ import numpy as np
 
 from feature_store.kernels import I64
 from feature_store.online.stored_lookup import StoredLookup
-from serving.http.request_error import RequestError
 from serving.lookups.answer_form import AnswerForm
 from serving.lookups.feast_payload import FeastPayload, FeatureQuery
 from serving.lookups.request_kernels import MOST_KEYS, take_keys_out
@@ -26,6 +25,8 @@ _MOST_FORMS = 256
 """Forms that are remembered; what a client writes freely is bounded."""
 _MOST_BYTES = 8_192
 """Of a body; one that is longer asks for so much that its form hardly matters."""
+_MOST_TOGETHER = 128
+"""Requests that are answered at once: others wait meanwhile, and memory stays bounded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +82,12 @@ class PreparedRequests:
                 others.append(number)
             else:
                 alike.setdefault(known, []).append(number)
-        return [(known, numbers, keys[numbers]) for known, numbers in alike.items()], others
+        together = [
+            (known, part, keys[part])
+            for known, numbers in alike.items()
+            for part in (numbers[first : first + _MOST_TOGETHER] for first in range(0, len(numbers), _MOST_TOGETHER))
+        ]
+        return together, others
 
     def warm_up(self) -> None:
         """Load the kernels, so that no request waits for them; the first time ever they are compiled, for seconds."""
@@ -103,10 +109,9 @@ class PreparedRequests:
             return None
         trial = b"".join(b"%b[%d]" % (piece, place) for place, piece in enumerate(pieces[:-1])) + pieces[-1]
         try:
-            query = self._payload.read(trial)
-        except RequestError:
+            return _prepared(self._payload.read(trial), count)
+        except Exception:  # whatever it is, the request says it when it is read by itself
             return None
-        return _prepared(query, count)
 
 
 def _prepared(query: FeatureQuery, count: int) -> PreparedRequest | None:

@@ -135,6 +135,25 @@ def test_an_entity_that_is_not_needed_is_answered_and_not_asked_for() -> None:
     assert known.answer(keys, replies) == [PAYLOAD.read(body).answer(replies)]
 
 
+def test_no_more_than_some_are_answered_at_once() -> None:
+    bodies = [b'{"features": ["spending:count_1d"], "entities": {"card": [%d]}}' % card for card in range(300)]
+    alike, others = PreparedRequests(PAYLOAD).sort(bodies)
+
+    assert ([number for _, numbers, _ in alike for number in numbers], others) == (list(range(300)), [])
+    assert [keys[:, 0].tolist() for _, _, keys in alike] == [numbers for _, numbers, _ in alike]
+    assert max(len(numbers) for _, numbers, _ in alike) <= 128
+
+
+def test_a_form_whose_trial_fails_is_left_to_be_read_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_body: bytes) -> None:
+        raise RuntimeError("some bug")
+
+    payload = FeastPayload(project, max_batch=3, max_depth=8)
+    monkeypatch.setattr(payload, "read", fail)
+
+    assert PreparedRequests(payload).sort(payload.examples()) == ([], [0, 1])
+
+
 def test_forms_that_are_all_different_are_answered_and_do_not_fill_the_memory() -> None:
     prepared = PreparedRequests(PAYLOAD)
     for number in range(600):
