@@ -7,7 +7,9 @@ import inspect
 import sys
 import textwrap
 from dataclasses import dataclass, fields, is_dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any, TypeVar
 
 from headrace.errors import ConfigError, DefinitionError
@@ -143,15 +145,25 @@ def _source(function: Any) -> str:
         ) from error
 
 
+class _FromSource(SourceFileLoader):
+    """Reads the file each time: Python tells its bytecode from that of another content by whole seconds and size."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
 def _import(file: Path) -> Any:
     name = f"headrace_project_{file.parent.name}_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    loader = _FromSource(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+    if spec is None or file.suffix != ".py":
         raise ConfigError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except ConfigError:
         raise
     except Exception as error:

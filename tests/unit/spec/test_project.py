@@ -1,5 +1,7 @@
 """Projects are folders of definitions; a version is a fingerprint of content."""
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +42,19 @@ def test_an_unknown_name_says_which_there_are() -> None:
 def test_a_folder_without_definitions_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no Python file"):
         load_project(tmp_path)
+
+
+def test_a_change_within_a_second_that_keeps_the_size_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "clicks.py"
+    for name in ("clicks", "visits"):
+        file.write_text(
+            f'from headrace import EventStream, Int64\ns = EventStream("{name}", key="page", time="at", id="id", '
+            'schema={"page": Int64})\n'
+        )
+        os.utime(file, (1_600_000_000, 1_600_000_000))
+
+        assert [stream.name for stream in load_project(tmp_path).streams] == [name]
 
 
 def test_a_file_that_fails_is_named(tmp_path: Path) -> None:
