@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from feature_store.kernels import I64
+from feature_store.online.key_lines import key_lines
 from feature_store.online.lookup_wire import LookupWire, Opening, state_is_lost
 from feature_store.online.reply_kernels import MALFORMED, gather, read_replies
 from feature_store.online.view_rows import ViewColumns
@@ -112,10 +113,8 @@ class ColumnsAsked:
         mark = b"\x01\x02\x03\x04\x05\x06\x07\x08"
         name = self._wire.key(entity, int.from_bytes(mark, "little"))
         before = b"%b%d\r\n%b" % (opening.before, len(name), name[: name.index(mark)])
-        line = np.frombuffer(before + mark + name[name.index(mark) + 8 :] + b"\r\n" + opening.after, np.uint8)
-        block = np.tile(line, (len(keys), 1))
-        block[:, len(before) : len(before) + 8] = keys.astype("<i8").view(np.uint8).reshape(-1, 8)
-        return block.tobytes()
+        after = b"%b\r\n%b" % (name[name.index(mark) + 8 :], opening.after)
+        return key_lines(before, keys.astype(np.int64, copy=False), after)
 
 
 class ReplyReader:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernels import I64
+from feature_store.online.key_lines import key_lines
 from feature_store.online.online_layout import entity_key_parts, row_field
 from feature_store.online.stored_kernels import read_views
 from feature_store.online.stored_row import StoredRowReader
@@ -120,14 +121,10 @@ class _KeyCommand:
             return before + key.to_bytes(8, "little", signed=True) + after
 
         self.of: Callable[..., bytes] = text if plans[0].has_text_keys else number
-        self._line = np.frombuffer(before + bytes(8) + after, np.uint8)
-        self._hole = slice(len(before), len(before) + 8)
+        self._before, self._after = before, after
 
     def of_all(self, keys: I64) -> bytes:
-        lines = np.empty((len(keys), len(self._line)), np.uint8)
-        lines[:] = self._line
-        lines[:, self._hole] = np.ascontiguousarray(keys, "<i8").view(np.uint8).reshape(-1, 8)
-        return lines.tobytes()
+        return key_lines(self._before, keys, self._after)
 
 
 def _layout(by_entity: Sequence[Sequence[ViewPlan]]) -> I64:

@@ -31,7 +31,6 @@ __all__ = ["CACHED_BYTES", "StateMemory"]
 CACHED_BYTES = 16_000_000
 """Histories, with the room between them, that a core's caches hold."""
 
-
 _SPARE_BYTES = 64_000_000
 """A larger arena is not kept when it was left; memory is worth more than its zeros there."""
 
