@@ -4,6 +4,7 @@ import time
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from headrace.demo.summary import Moment, Summary
 
@@ -43,8 +44,8 @@ class Narrator:
         self.console.print(f"[dim]{self.wall_s:>5.0f} s  {when}[/]  {text}", style=style or None, soft_wrap=True)
 
     def moment(self, kind: str, text: str, *, day: float) -> None:
-        """Something the summary should remember."""
-        self.moments.append(Moment(day=day, kind=kind, text=text))
+        """Something the summary should remember, without the marks for a terminal."""
+        self.moments.append(Moment(day=day, kind=kind, text=Text.from_markup(text).plain))
         self.say(text, day=day, style=_COLOURS.get(kind, ""))
 
     def promises(self, summary: Summary) -> None:
