@@ -13,7 +13,7 @@ from feature_store.online.redis_pipe import RedisPipe
 from headrace.contracts.codec import encode
 from headrace.errors import IntegrityError, UnavailableError
 from serving.event_lookup import lookup_request
-from serving.http.endpoint import Endpoint, TaskEndpoint
+from serving.http.endpoint import TaskEndpoint
 from serving.http.json_body import read_json
 from serving.http.reply import Reply
 from serving.http.request_error import RequestError
@@ -45,12 +45,11 @@ class App:
             name: PredictPayload(service.model, serve.max_batch) for name, service in parts.services.items()
         }
         payload = FeastPayload(parts.project, serve.max_batch, max_depth=serve.max_json_depth)
-        self._features = FeatureEndpoint(payload, self._pipe)
-        path = "/get-online-features"
         bounds: Any = {"metrics": parts.metrics, "max_body_bytes": serve.max_body_bytes}
+        self._features = FeatureEndpoint("/get-online-features", payload, self._pipe, **bounds)
         self.router = HttpRouter(
             [
-                HttpRoute(method="POST", path=path, endpoint=Endpoint(path, self._features.start, **bounds)),
+                HttpRoute(method="POST", path=self._features.route, endpoint=self._features),
                 *(
                     HttpRoute(method=method, path=path, endpoint=TaskEndpoint(path, answer, **bounds))
                     for method, path, answer in (

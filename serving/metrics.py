@@ -20,7 +20,7 @@ class Metrics:
         times = RequestTimes()
         self.registry.register(times)
         self.request = times.add
-        """Called with route, status and seconds of each answered request."""
+        """Called with route, status, and the seconds of each request that was answered so."""
         self._predictions = Counter(
             "headrace_predictions",
             "Predictions by the version that answered",

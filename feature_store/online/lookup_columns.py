@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from feature_store.kernel_cache import plain
 from feature_store.kernels import I64
-from feature_store.online.key_lines import key_lines
+from feature_store.online.key_lines import KeyLines
 from feature_store.online.lookup_wire import LookupWire, Opening, state_is_lost
 from feature_store.online.reply_kernels import MALFORMED, gather, read_replies
 from feature_store.online.view_rows import ViewColumns
@@ -114,7 +115,7 @@ class ColumnsAsked:
         name = self._wire.key(entity, int.from_bytes(mark, "little"))
         before = b"%b%d\r\n%b" % (opening.before, len(name), name[: name.index(mark)])
         after = b"%b\r\n%b" % (name[name.index(mark) + 8 :], opening.after)
-        return key_lines(before, keys.astype(np.int64, copy=False), after)
+        return KeyLines(before, after).of(plain(keys).reshape(-1, 1))
 
 
 class ReplyReader:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.kernels import I64
-from feature_store.online.key_lines import key_lines
+from feature_store.online.key_lines import KeyLines
 from feature_store.online.online_layout import entity_key_parts, row_field
 from feature_store.online.stored_kernels import read_views
 from feature_store.online.stored_row import StoredRowReader
@@ -55,18 +55,21 @@ class StoredLookup:
         """Names of their entities, in the order of the commands."""
         self.has_text_keys = any(plan.has_text_keys for plan in plans)
         self._layout = _layout(list(by_entity.values()))
+        self._width = int(self._layout[:, 1].sum())
 
     def commands(self, keys: Mapping[str, Sequence[int | str]]) -> list[bytes]:
         """One command for each entity and key; ``keys`` are checked, and as many of each entity."""
         return [command.of(key) for entity, command in self._keys for key in keys[entity]]
 
-    def commands_of(self, keys: I64) -> bytes:
+    def commands_of(self, keys: I64, columns: Sequence[int]) -> bytes:
         """The same at once, of numbers only.
 
         Args:
-            keys: (n, entities) as in ``entities``.
+            keys: (n, m) in C order.
+            columns: which of them belong to each of ``entities``.
         """
-        return b"".join([command.of_all(keys[:, place]) for place, (_, command) in enumerate(self._keys)])
+        asked = zip(self._keys, columns, strict=True)
+        return b"".join([command.lines.of(keys, column) for (_, command), column in asked])
 
     def read_columns(self, replies: Sequence[Sequence[bytes | None]]) -> StoredColumns | None:
         """As ``read``, without an object for each value; None where ``read`` must look at each row by itself."""
@@ -74,7 +77,8 @@ class StoredLookup:
         ends = np.fromiter(accumulate(map(len, rows)), np.int64, len(rows))
         size = len(replies) // len(self._rows)
         valid_from_us = np.empty((size, len(self.views)), np.int64)
-        cells = np.full((size, int(self._layout[:, 1].sum())), np.nan)
+        cells = np.empty((size, self._width))
+        cells.fill(np.nan)
         data = np.frombuffer(b"".join(rows), np.uint8)
         is_usual = read_views(data, ends, self._layout, valid_from_us, cells.view(np.int64))
         return StoredColumns(valid_from_us, cells) if is_usual else None
@@ -121,10 +125,7 @@ class _KeyCommand:
             return before + key.to_bytes(8, "little", signed=True) + after
 
         self.of: Callable[..., bytes] = text if plans[0].has_text_keys else number
-        self._before, self._after = before, after
-
-    def of_all(self, keys: I64) -> bytes:
-        return key_lines(self._before, keys, self._after)
+        self.lines = KeyLines(before, after)
 
 
 def _layout(by_entity: Sequence[Sequence[ViewPlan]]) -> I64:

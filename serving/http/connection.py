@@ -6,14 +6,15 @@ bounded: the head of a request, its body, and the requests one connection may ha
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import httptools
 
-from serving.http.known_heads import KnownHeads
+from serving.http.known_heads import KnownHead, KnownHeads
 from serving.http.reply import Reply, error_body, json_to_wire, to_wire
 
-__all__ = ["Exchange", "HttpConnection", "RequestHandler"]
+__all__ = ["Begin", "Exchange", "HttpConnection", "RequestHandler"]
 
 _MAX_HEAD_BYTES = 65_536
 _FORGOTTEN_BYTES = 64 * 1024 * 1024
@@ -23,22 +24,29 @@ _MOST_OPEN = 64
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class RequestHandler(Protocol):
-    """What answers requests; must not fail, and calls ``exchange.answer`` once, now or later."""
+Begin = Callable[["Exchange", bytes | None], None]
+"""Answers one request; must not fail, and calls ``exchange.answer`` once, now or later. The body is None when it was
+larger than allowed."""
 
-    def handle(self, exchange: "Exchange", url: bytes, body: bytes | None) -> None:
-        """``body`` is None when it was larger than allowed."""
+
+class RequestHandler(Protocol):
+    """What requests are answered by."""
+
+    def find(self, method: bytes, url: bytes) -> Begin:
+        """The same for the same method and target."""
 
 
 class Exchange:
     """One request, and its place in the line of answers."""
 
-    __slots__ = ("_connection", "data", "keep_alive", "method")
+    __slots__ = ("_connection", "began", "data", "keep_alive", "method")
 
-    def __init__(self, connection: "HttpConnection", method: bytes, *, keep_alive: bool) -> None:
+    def __init__(self, connection: "HttpConnection", method: bytes, *, keep_alive: bool = True) -> None:
         self._connection = connection
         self.method = method
         self.keep_alive = keep_alive
+        self.began = 0.0
+        """When, by ``time.perf_counter``: for who answers it."""
         self.data: bytes | None = None
         """The answer, once it is known."""
 
@@ -101,7 +109,9 @@ class HttpConnection(asyncio.Protocol):
         if is_first and not self._is_ending and (found := self._heads.find(data)) is not None:
             head, body = found
             self._idle_ticks = 0
-            self._answer(head.method, head.url, body if head.size <= self._max_body else None, keep_alive=True)
+            exchange = Exchange(self, head.method)
+            self._line.append(exchange)
+            head.begin(exchange, body if head.size <= self._max_body else None)
             if len(self._line) > _MOST_OPEN:
                 self._read_on(is_full=True)
             return
@@ -116,7 +126,8 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(400, f"this is no HTTP request: {error}")
             return
         if is_first and self._is_plain and self._done == done + 1 and not self._is_inside and not self._is_last:
-            self._heads.learn(data, self._parser.get_method(), self._url, self._size)
+            method = self._parser.get_method()
+            self._heads.learn(data, KnownHead(method, self._handler.find(method, self._url), self._size))
         if self._head_bytes > _MAX_HEAD_BYTES and not self._is_in_body:
             self._refuse(431, f"the head of the request is larger than {_MAX_HEAD_BYTES} bytes")
         elif len(self._line) > _MOST_OPEN:
@@ -163,6 +174,12 @@ class HttpConnection(asyncio.Protocol):
     def send_answers(self) -> None:
         """Write what is ready, up to the first request that still waits."""
         line = self._line
+        if len(line) == 1 and line[0].keep_alive and not self._is_last and not self._is_full:  # the usual
+            data = line[0].data
+            if data is not None and not self._transport.is_closing():
+                line.popleft()
+                self._transport.write(data)
+                return
         ready, stays = [], True
         while line and (data := line[0].data) is not None:
             ready.append(data)
@@ -197,12 +214,10 @@ class HttpConnection(asyncio.Protocol):
     def _begin_answer(self, body: bytes | None, *, keep_alive: bool) -> None:
         if not keep_alive or self._parser.get_http_version() == "1.0":
             keep_alive, self._is_last = False, True
-        self._answer(self._parser.get_method(), self._url, body, keep_alive=keep_alive)
-
-    def _answer(self, method: bytes, url: bytes, body: bytes | None, *, keep_alive: bool) -> None:
+        method = self._parser.get_method()
         exchange = Exchange(self, method, keep_alive=keep_alive)
         self._line.append(exchange)
-        self._handler.handle(exchange, url, body)
+        self._handler.find(method, self._url)(exchange, body)
 
     def _read_on(self, *, is_full: bool | None = None, is_blocked: bool | None = None) -> None:
         was_still = self._is_full or self._is_blocked

@@ -1,6 +1,7 @@
 """Heads of requests that were parsed before: a client sends the same one again and again, but for its length."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 __all__ = ["KnownHead", "KnownHeads"]
 
@@ -13,7 +14,8 @@ class KnownHead(NamedTuple):
     """What the parser made of a head whose connection stays open."""
 
     method: bytes
-    url: bytes
+    begin: Callable[[Any, bytes | None], None]
+    """What answers its requests: takes the exchange and the body."""
     size: int
     """Bytes of the body."""
 
@@ -30,16 +32,16 @@ class KnownHeads:
         known = self._heads.get(data[:end])
         return (known, data[end:]) if known is not None and len(data) == end + known.size else None
 
-    def learn(self, data: bytes, method: bytes, url: bytes, size: int) -> None:
+    def learn(self, data: bytes, head: KnownHead) -> None:
         """Remember the head of a request that the parser took ``data`` for, the whole and nothing but it.
 
         Args:
             data: head and body.
-            method, url, size: as the parser gave them. A body in chunks is shorter than what stands behind its head,
-                and is not remembered.
+            head: as the parser gave it. A body in chunks is shorter than what stands behind its head, and such a head
+                is not remembered.
         """
         end = data.find(b"\r\n\r\n") + 4
-        if 4 <= end <= _MOST_BYTES and len(data) == end + size:
+        if 4 <= end <= _MOST_BYTES and len(data) == end + head.size:
             if len(self._heads) >= _MOST:
                 self._heads.clear()
-            self._heads[data[:end]] = KnownHead(method, url, size)
+            self._heads[data[:end]] = head

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote
 
 import httptools
 
-from serving.http.connection import Exchange
+from serving.http.connection import Begin
 from serving.http.endpoint import Endpoint
 from serving.http.reply import Reply, error_body
 
@@ -35,37 +36,32 @@ class HttpRouter:
             (route.method.encode(), route.path.encode()): route.endpoint for route in routes if "{" not in route.path
         }
 
-    def handle(self, exchange: Exchange, url: bytes, body: bytes | None) -> None:
+    def find(self, method: bytes, url: bytes) -> Begin:
         """As :class:`serving.http.connection.RequestHandler`."""
-        endpoint = self._plain.get((exchange.method, url))
-        if endpoint is not None:
-            endpoint.begin(exchange, {}, body)
-        else:
-            self._search(exchange, url, body)
+        endpoint = self._plain.get((method, url))
+        return self._search(method, url) if endpoint is None else endpoint.begin
 
-    def _search(self, exchange: Exchange, url: bytes, body: bytes | None) -> None:
+    def _search(self, method: bytes, url: bytes) -> Begin:
         try:
             path = unquote(httptools.parse_url(url).path or b"", errors="strict")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
-            self._refuse(exchange, 400, "the target of this request is no path")
-            return
+            return self._refusal(400, "the target of this request is no path")
         taken: list[str] = []
         for route in self._routes:
             found = _match(route.path, path)
             if found is None:
                 continue
-            if exchange.method == route.method.encode() or (exchange.method == b"HEAD" and route.method == "GET"):
-                route.endpoint.begin(exchange, found, body)
-                return
+            if method == route.method.encode() or (method == b"HEAD" and route.method == "GET"):
+                return partial(route.endpoint.begin, path=found)
             taken.append(route.method)
         if taken:
-            self._refuse(exchange, 405, "Method Not Allowed", allow=", ".join(taken))
-        else:
-            self._refuse(exchange, 404, "Not Found")
+            return self._refusal(405, "Method Not Allowed", allow=", ".join(taken))
+        return self._refusal(404, "Not Found")
 
-    def _refuse(self, exchange: Exchange, status: int, message: str, *, allow: str = "") -> None:
+    def _refusal(self, status: int, message: str, *, allow: str = "") -> Begin:
         headers = {b"allow": allow.encode()} if allow else {}
-        exchange.answer(Reply(content=error_body(message, self._hint), status=status, headers=headers))
+        reply = Reply(content=error_body(message, self._hint), status=status, headers=headers)
+        return lambda exchange, _body: exchange.answer(reply)
 
 
 def _match(pattern: str, path: str) -> Mapping[str, str] | None:

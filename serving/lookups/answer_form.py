@@ -1,6 +1,7 @@
 """Feast's answer with holes, for many at once: what those of one shape share is put together when it is first seen."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -56,7 +57,8 @@ class AnswerForm:
             found: what the store said of them.
         """
         out = np.empty(len(keys) * (len(self._texts) + HOLE_BYTES * len(self._holes)), np.uint8)
-        numbers: NDArray[np.uint8] = np.frombuffer(_encode(found.cells[:, self._numbers].ravel().tolist()), np.uint8)
+        cells = found.cells.take(self._numbers, axis=1).ravel().tolist()
+        numbers: NDArray[np.uint8] = np.frombuffer(_encode(cells), np.uint8)
         ends = np.empty(len(keys), np.int64)
         can = write_answers(
             out, ends, self._texts, self._text_ends, self._holes, keys, found.valid_from_us, found.cells,
@@ -64,8 +66,5 @@ class AnswerForm:
         )  # fmt: skip
         if not can:
             return None
-        answers, low, data = [], 0, out.data
-        for high in ends.tolist():
-            answers.append(bytes(data[low:high]))
-            low = high
-        return answers
+        text = out[: ends[-1]].tobytes()
+        return [text[low:high] for low, high in pairwise([0, *ends.tolist()])]

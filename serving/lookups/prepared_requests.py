@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feature_store.kernels import I64
 from feature_store.online.stored_lookup import StoredLookup
 from serving.lookups.answer_form import AnswerForm
 from serving.lookups.feast_payload import FeastPayload, FeatureQuery
-from serving.lookups.request_kernels import MOST_KEYS, take_keys_out
+from serving.lookups.request_kernels import MOST_KEYS, read_keys, take_keys_out
 
 __all__ = ["PreparedRequest", "PreparedRequests"]
 
@@ -39,10 +40,13 @@ class PreparedRequest:
     """Which of a body's keys belong to the entities of ``lookup``."""
     given: list[int]
     """Which belong to the entities of the answer."""
+    texts: NDArray[np.uint8]
+    """The form, cut where the keys were."""
+    text_ends: I64
 
     def commands(self, keys: I64) -> bytes:
-        """What to ask the online store; ``keys`` (n, keys of a body) as the bodies had them."""
-        return self.lookup.commands_of(keys[:, self.asked])
+        """What to ask the online store; ``keys`` (n, MOST_KEYS) as the bodies had them."""
+        return self.lookup.commands_of(keys, self.asked)
 
     def replies(self, count: int) -> int:
         """How many there will be for so many bodies."""
@@ -51,7 +55,7 @@ class PreparedRequest:
     def answer(self, keys: I64, replies: Sequence[Sequence[bytes | None]]) -> list[bytes] | None:
         """The answers, from the replies to ``commands``; None when one of them must be looked at by itself."""
         found = self.lookup.read_columns(replies)
-        return None if found is None else self.answers.write(keys[:, self.given], found)
+        return None if found is None else self.answers.write(keys.take(self.given, axis=1), found)
 
 
 class PreparedRequests:
@@ -63,25 +67,32 @@ class PreparedRequests:
 
     def __init__(self, payload: FeastPayload) -> None:
         self._payload = payload
-        self._forms: dict[bytes, PreparedRequest | None] = {}
-        """None for a form that cannot be prepared."""
+        self._forms: dict[tuple[bytes, int], PreparedRequest | None] = {}
+        """By form and number of keys, for a list may have been empty; None for one that cannot be prepared."""
+        self._last: PreparedRequest | None = None
+        """That of the last bodies, which most likely is that of the next."""
 
     def sort(self, bodies: Sequence[bytes]) -> tuple[list[tuple[PreparedRequest, list[int], I64]], list[int]]:
         """Which bodies may be answered together, by number, with their keys; and the numbers of the others."""
+        if self._last is not None and len(bodies) <= _MOST_TOGETHER:
+            keys = _keys_of(self._last, bodies)
+            if keys is not None:
+                return [(self._last, list(range(len(bodies))), keys)], []
         short = [body if len(body) <= _MOST_BYTES else b"" for body in bodies]
         forms, keys, counts = _take_apart(short)
         alike: dict[PreparedRequest, list[int]] = {}
         others = []
-        for number, form in enumerate(forms):
+        for number, form in enumerate(zip(forms, counts.tolist(), strict=True)):
             known = self._forms.get(form)
             if known is None and form not in self._forms:
                 if len(self._forms) >= _MOST_FORMS:
                     self._forms.clear()
-                known = self._forms[form] = self._prepare(form, int(counts[number]))
+                known = self._forms[form] = self._prepare(*form)
             if known is None:
                 others.append(number)
             else:
                 alike.setdefault(known, []).append(number)
+                self._last = known
         together = [
             (known, part, keys[part])
             for known, numbers in alike.items()
@@ -109,27 +120,41 @@ class PreparedRequests:
             return None
         trial = b"".join(b"%b[%d]" % (piece, place) for place, piece in enumerate(pieces[:-1])) + pieces[-1]
         try:
-            return _prepared(self._payload.read(trial), count)
+            return _prepared(self._payload.read(trial), pieces)
         except Exception:  # whatever it is, the request says it when it is read by itself
             return None
 
 
-def _prepared(query: FeatureQuery, count: int) -> PreparedRequest | None:
-    """From a request whose keys are their own numbers."""
-    lookup, names = query.shape.lookup, tuple(query.entities)
+def _prepared(query: FeatureQuery, pieces: Sequence[bytes]) -> PreparedRequest | None:
+    """From a request whose keys are their own numbers, and the pieces of its form between them."""
+    lookup, names, count = query.shape.lookup, tuple(query.entities), len(pieces) - 1
     answers = query.shape.form(names)
     keys = [query.entities[name] for name in names]
     numbers = [key[0] for key in keys if len(key) == 1 and isinstance(key[0], int)]
     if answers is None or lookup.has_text_keys or sorted(numbers) != list(range(count)) or len(keys) != count:
         return None
     of = dict(zip(names, numbers, strict=True))
-    return PreparedRequest(lookup, answers, [of[name] for name in lookup.entities], [of[name] for name in names])
+    opened, closed = [b"", *[b"]"] * count], [*[b"["] * count, b""]
+    texts, text_ends = _joined([b"".join(piece) for piece in zip(opened, pieces, closed, strict=True)])
+    return PreparedRequest(
+        lookup, answers, [of[name] for name in lookup.entities], [of[name] for name in names], texts, text_ends
+    )
+
+
+def _joined(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], I64]:
+    """One behind another, and where each ends."""
+    return np.frombuffer(b"".join(texts), np.uint8), np.fromiter(accumulate(map(len, texts)), np.int64, len(texts))
+
+
+def _keys_of(known: PreparedRequest, bodies: Sequence[bytes]) -> I64 | None:
+    """The keys of bodies of this form; None when one is of another."""
+    keys = np.empty((len(bodies), MOST_KEYS), np.int64)
+    return keys if read_keys(*_joined(bodies), known.texts, known.text_ends, keys) else None
 
 
 def _take_apart(bodies: Sequence[bytes]) -> tuple[list[bytes], I64, I64]:
     """The form of each body, its keys and how many they are."""
-    data = np.frombuffer(b"".join(bodies), np.uint8)
-    ends = np.fromiter(accumulate(map(len, bodies)), np.int64, len(bodies))
+    data, ends = _joined(bodies)
     forms, form_ends = np.empty(len(data), np.uint8), np.empty(len(bodies), np.int64)
     keys, counts = np.zeros((len(bodies), MOST_KEYS), np.int64), np.empty(len(bodies), np.int64)
     size = take_keys_out(data, ends, forms, form_ends, keys, counts)

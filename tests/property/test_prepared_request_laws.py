@@ -1,5 +1,6 @@
 """Requests answered many at once have the very bytes of the answers given one by one."""
 
+import itertools
 import json
 import re
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from serving.lookups.feast_answer import feast_timestamp
 from serving.lookups.feast_payload import FeastPayload
 from serving.lookups.prepared_requests import PreparedRequests
-from serving.lookups.request_kernels import MOST_KEYS, take_keys_out
+from serving.lookups.request_kernels import MOST_KEYS, read_keys, take_keys_out
 from tests.unit.serving.cards import project
 from tests.unit.serving.test_feast_payload import PLANS, stored
 
@@ -44,6 +45,8 @@ def questions(draw: st.DrawFn) -> list[bytes]:
             body({"card": [1, 2], "shop": [1, 2]}),
             body({"card": ["1"], "shop": [1]}),
             body({"card": [1]}),
+            body({"card": [], "shop": []}),
+            body({"card": [], "shop": [1]}),
             body({"card": [10**19], "shop": [1]}),
             b'{"features": ["[5]"], "entities": {"card": [5]}}',
             b'{"features": ["spending:count_1d"], "entities": {"card": [5], "card": [6]}}',
@@ -126,6 +129,15 @@ def test_what_is_unusual_is_left_to_be_read_by_itself(body: bytes) -> None:
     assert PreparedRequests(PAYLOAD).sort([body, body]) == ([], [0, 1])
 
 
+def test_a_list_without_a_key_is_no_key_of_a_form_that_is_known() -> None:
+    prepared, usual = PreparedRequests(PAYLOAD), b'{"features": ["spending:count_1d"], "entities": {"card": [5]}}'
+    prepared.sort([usual])
+
+    ((_, numbers, _),), others = prepared.sort([usual, usual.replace(b"5", b"")])
+    assert (numbers, others) == ([0], [1])
+    assert prepared.sort([usual.replace(b"5", b"")]) == ([], [0])
+
+
 def test_an_entity_that_is_not_needed_is_answered_and_not_asked_for() -> None:
     body = b'{"entities": {"shop": [8], "card": [5]}, "features": ["spending:count_1d"]}'
     ((known, _, keys),), others = PreparedRequests(PAYLOAD).sort([body])
@@ -169,21 +181,63 @@ BRACKETS = st.lists(st.sampled_from([b"[", b"]", b"-", b"0", b"7", b"12", b"9" *
 )
 
 
-@given(bodies=st.lists(BRACKETS, min_size=1, max_size=4))
-@example([b"[-0][999999999999999999][1000000000000000000][00][-][]"])
-def test_the_form_is_the_body_without_the_numbers_of_its_lists(bodies: list[bytes]) -> None:
+def taken_apart(bodies: list[bytes]) -> list[tuple[bytes, list[int], int]]:
+    """Of each body its form, its first keys and how many it has."""
     data, size = np.frombuffer(b"".join(bodies), np.uint8), len(bodies)
     forms, form_ends = np.empty(len(data), np.uint8), np.empty(size, np.int64)
     keys, counts = np.zeros((size, MOST_KEYS), np.int64), np.empty(size, np.int64)
     take_keys_out(data, np.cumsum([len(body) for body in bodies]), forms, form_ends, keys, counts)
+    bounds = itertools.pairwise([0, *form_ends.tolist()])
+    return [
+        (forms[low:high].tobytes(), found[:count].tolist(), count)
+        for (low, high), found, count in zip(bounds, keys, counts.tolist(), strict=True)
+    ]
 
-    low = 0
-    for number, body in enumerate(bodies):
+
+@given(bodies=st.lists(BRACKETS, min_size=1, max_size=4))
+@example([b"[-0][999999999999999999][1000000000000000000][00][-][]"])
+def test_the_form_is_the_body_without_the_numbers_of_its_lists(bodies: list[bytes]) -> None:
+    for body, (form, keys, count) in zip(bodies, taken_apart(bodies), strict=True):
         found = [int(text) for text in NUMBER.findall(body)]
-        assert forms[low : form_ends[number]].tobytes() == NUMBER.sub(b"[", body)
-        assert counts[number] == len(found)
-        assert keys[number, : min(len(found), MOST_KEYS)].tolist() == found[:MOST_KEYS]
-        low = int(form_ends[number])
+        assert form == NUMBER.sub(b"[", body)
+        assert (keys, count) == (found[:MOST_KEYS], len(found))
+
+
+ALIKE = st.tuples(KEYS, KEYS).map(lambda keys: b"{[%d]a[%d]}" % keys)
+
+
+@given(known=BRACKETS | ALIKE, bodies=st.lists(BRACKETS | ALIKE, min_size=1, max_size=3))
+@example(b"[1]", [b"[01]"])
+@example(b"[1]a", [b"[1]", b"a[1]a"])
+@example(b"[1]", [b"[]"])
+def test_keys_of_a_known_form_are_those_of_the_body_taken_apart(known: bytes, bodies: list[bytes]) -> None:
+    ((form, _, count),) = taken_apart([known])
+    pieces = form.split(b"[]")
+    if not 0 < count <= MOST_KEYS or len(pieces) != count + 1:
+        return  # such a form is not prepared
+    cut = [b"]" * (place > 0) + piece + b"[" * (place < count) for place, piece in enumerate(pieces)]
+    keys = np.zeros((len(bodies), MOST_KEYS), np.int64)
+    data, ends = (np.frombuffer(b"".join(bodies), np.uint8), np.cumsum([len(body) for body in bodies]))
+    texts, text_ends = np.frombuffer(b"".join(cut), np.uint8), np.cumsum([len(piece) for piece in cut])
+    expected = taken_apart(bodies)
+    are_alike = all((found, number) == (form, count) for found, _, number in expected)
+
+    assert read_keys(data, ends, texts, text_ends, keys) == are_alike
+    if are_alike:
+        assert keys[:, :count].tolist() == [found for _, found, _ in expected]
+
+
+@given(rounds=st.lists(questions(), min_size=1, max_size=3))
+def test_a_form_that_came_last_changes_no_answer(rounds: list[list[bytes]]) -> None:
+    remembering = PreparedRequests(PAYLOAD)
+    for bodies in rounds:
+        remembering.sort(bodies)
+        for some in (bodies, bodies[:1], [bodies[0]] * 2):
+            found, expected = remembering.sort(some), PreparedRequests(PAYLOAD).sort(some)
+            assert found[1] == expected[1]
+            assert [(numbers, known.commands(keys)) for known, numbers, keys in found[0]] == [
+                (numbers, known.commands(keys)) for known, numbers, keys in expected[0]
+            ]
 
 
 @given(instant_us=st.integers(-30_610_224_000_000_000, 253_402_300_799_999_999))

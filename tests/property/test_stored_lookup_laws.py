@@ -125,12 +125,14 @@ def test_a_damaged_row_is_not_read_at_once(data: st.DataObject) -> None:
         assert found.valid_from_us[0, 0] == (NULL if expected[0] is None else expected[0])
 
 
-@given(keys=st.lists(INT64, min_size=1, max_size=4))
-def test_commands_are_the_same_made_at_once(keys: list[int]) -> None:
+@given(keys=st.lists(INT64, min_size=1, max_size=4), data=st.data())
+def test_commands_are_the_same_made_at_once(keys: list[int], data: st.DataObject) -> None:
     lookup = StoredLookup([PLANS[name] for name in NUMBERED], "p")
-    given_keys = np.array([[key for _ in lookup.entities] for key in keys], np.int64)
+    columns = data.draw(st.lists(st.integers(0, 3), min_size=len(lookup.entities), max_size=len(lookup.entities)))
+    table = np.array([[key + column if key < 2**62 else key - column for column in range(4)] for key in keys], np.int64)
+    given_keys = {name: table[:, column].tolist() for name, column in zip(lookup.entities, columns, strict=True)}
 
-    assert lookup.commands_of(given_keys) == b"".join(lookup.commands(dict.fromkeys(lookup.entities, keys)))
+    assert lookup.commands_of(table, columns) == b"".join(lookup.commands(given_keys))
 
 
 @given(users=st.lists(INT64, min_size=1, max_size=4), data=st.data())

@@ -46,7 +46,7 @@ def answer(handler: Handler, body: bytes | None, metrics: Metrics | None = None)
 
     async def run() -> None:
         endpoint = TaskEndpoint("/x", handler, metrics=metrics or Metrics(), max_body_bytes=20)
-        endpoint.begin(seen, {"model": "cards"}, body)
+        endpoint.begin(seen, body, {"model": "cards"})
         while not seen.replies:
             await asyncio.sleep(0)
 
@@ -110,11 +110,12 @@ def test_an_unforeseen_error_shows_no_trace() -> None:
 
 
 def test_an_endpoint_that_fails_before_it_begins_answers_too() -> None:
-    def start(_path: object, _body: object, _end: object) -> None:
-        raise RequestError("features", "is missing")
+    class Failing(Endpoint):
+        def _start(self, *_: object) -> None:
+            raise RequestError("features", "is missing")
 
     seen: Any = Seen()
-    Endpoint("/x", start, metrics=Metrics(), max_body_bytes=20).begin(seen, {}, b"")
+    Failing("/x", metrics=Metrics(), max_body_bytes=20).begin(seen, b"")
 
     assert [reply.status for reply in seen.replies] == [400]
 
