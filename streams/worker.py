@@ -43,8 +43,8 @@ _BACKLOG = 10
 _TURN_S = 0.008
 """Turns begin at least this far apart when all is read. Each costs the broker, Redis and this process about the same
 for one row as for a hundred; with one for every few rows they were busy with nothing else, and rows waited longer."""
-_BACK_S = 0.004
-"""What was forwarded is back from the broker by then, and is applied in the same turn, not in the next."""
+_BACK_S = 0.016
+"""A turn waits at most so long for what it forwarded to be back from the broker, and applies it, not the next."""
 _SWITCH_S = 0.0005
 """A thread that computes lets the others of the process run after this long; by default it is ten times as long, and a
 row waits for each of them."""
@@ -185,9 +185,8 @@ class StreamWorker:
             if not self._sources.has_backlog:
                 break
             taken += self._sources.step(0.0)
-        if taken and self._sources.is_live:
-            time.sleep(_BACK_S)
-        applied = self._views.step(self._wait_s if wait or not taken else 0.0)
+        wait_s = _BACK_S if taken and self._sources.is_live else self._wait_s if wait or not taken else 0.0
+        applied = self._views.step(wait_s, self._sources.take_forwarded())
         busy = bool(taken or applied or self._sources.has_backlog)
         self._keep_online()
         self._report(force=not busy)

@@ -178,6 +178,10 @@ class SourceGroup:
             self._board.look()
         return sum(map(len, batches))
 
+    def take_forwarded(self) -> list[Place]:
+        """Topic and partition of each message to a keyed log since the last call."""
+        return [place for task in self._tasks for place in task.take_forwarded()]
+
     def flush(self) -> None:
         """Make durable what was processed, and commit it.
 

@@ -24,6 +24,7 @@ from streams.logs.erased_rows import ErasedMessages
 from streams.logs.keyed_log import NO_TIME_US, KeyedBatch, SourceMark, encode_batches
 from streams.logs.segment_buffer import SegmentBuffer, SourceRows
 from streams.messages.fetch import MessageBatch
+from streams.messages.message_runs import Place
 from streams.sources.lateness import EVENT, TICK, mark_late
 from streams.sources.routes import Route, no_rows
 from streams.sources.silence import time_in_silence
@@ -88,6 +89,8 @@ class SourceTask:
         self._held: dict[int, int] = {}
         """Partition -> offset of the newest tick that asked for a flush, until that is committed."""
         self._durable: dict[int, SourceCommit] = {}
+        self._forwarded: list[Place] = []
+        """Partition of a keyed log for each message sent there."""
 
     def open(self, starts: Sequence[SourceCommit]) -> None:
         """Begin to process these partitions where they were left.
@@ -140,6 +143,11 @@ class SourceTask:
     def durable(self) -> list[SourceCommit]:
         """Where each partition was at the last commit."""
         return list(self._durable.values())
+
+    def take_forwarded(self) -> list[Place]:
+        """Topic and partition of each message to a keyed log since the last call."""
+        forwarded, self._forwarded = self._forwarded, []
+        return forwarded
 
     def process(self, batch: MessageBatch) -> None:
         """Take in messages; they are durable after the next flush."""
@@ -322,7 +330,7 @@ class SourceTask:
     def _forward(self, rows: SourceRows, partitions: Iterable[int]) -> None:
         marks = tuple(self._mark(number) for number in partitions)
         for route, topic, count in self._routes:
-            route.split(rows, marks, count, _Emitter(self._sender, topic))
+            route.split(rows, marks, count, _Emitter(self._sender, topic, self._forwarded))
         self._sender.poll()
 
     def _mark(self, partition: int) -> SourceMark:
@@ -342,13 +350,15 @@ class SourceTask:
 class _Emitter:
     """Sends batches to the partitions of one keyed log."""
 
-    def __init__(self, sender: Sender, topic: str) -> None:
+    def __init__(self, sender: Sender, topic: str, sent: list[Place]) -> None:
         self._sender = sender
         self._topic = topic
+        self._sent = sent
 
     def __call__(self, partition: int, batch: KeyedBatch) -> None:
         for message in encode_batches(batch):
             self._sender.send(self._topic, message, partition=partition)
+            self._sent.append((self._topic, partition))
 
 
 def _tick_us(text: bytes) -> int:

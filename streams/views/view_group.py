@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -97,6 +98,8 @@ class ViewGroup:
             self._add_plan(view)
         self._tasks: dict[Place, list[ViewTask]] = {}
         self._new: set[Place] = set()
+        self._awaited: Counter[Place] = Counter()
+        """At most as many messages of each partition as this worker sent and has not read; others' count for them."""
         self._due_s: dict[int, float] = {}
         self._begun = 1
         self._dirty: dict[int, bool] = {}
@@ -117,20 +120,22 @@ class ViewGroup:
             time.sleep(0.002)
             self._follow()
 
-    def step(self, wait_s: float) -> int:
+    def step(self, wait_s: float, awaited: Sequence[Place] = ()) -> int:
         """Apply what there is; how many rows that were.
 
         Args:
-            wait_s: longest wait for the first message.
+            wait_s: longest wait for the first message, and for those awaited.
+            awaited: partition of each message that is known to be on its way.
         """
         self._follow()
         self._open_ready()
         self._join_late_views()
-        rows, touched = self._read(wait_s)
-        for place in touched:
-            for task in self._tasks[place]:
-                self._late.send(task.step(log=self._log))
-                self._dirty[id(task)] = True
+        self._awaited.update(place for place in awaited if place in self._tasks)
+        until_s = time.monotonic() + wait_s
+        rows = self._take_in(wait_s)
+        while self._awaited.total() and (left_s := until_s - time.monotonic()) > 0:
+            # What has come is applied while the rest is on its way.
+            rows += self._take_in(left_s)
         self._save_due()
         return rows
 
@@ -310,16 +315,27 @@ class ViewGroup:
         for place in gone:
             for task in self._tasks.pop(place):
                 del self._due_s[id(task)], self._dirty[id(task)]
+            del self._awaited[place]
         if gone:
             self._consumer.incremental_unassign([TopicPartition(*place) for place in gone])
         self._owner.forget(places)
 
-    def _read(self, wait_s: float) -> tuple[int, set[tuple[str, int]]]:
+    def _take_in(self, wait_s: float) -> int:
+        """Read and apply; how many rows that were."""
+        rows, touched = self._read(wait_s)
+        for place in touched:
+            for task in self._tasks[place]:
+                self._late.send(task.step(log=self._log))
+                self._dirty[id(task)] = True
+        return rows
+
+    def _read(self, wait_s: float) -> tuple[int, set[Place]]:
         rows, touched, limit = 0, set(), _TURN * self._settings.stream.batch_rows
         messages = take(self._consumer, 1, wait_s, self._bootstrap)
         while messages:
             for message in messages:
                 place = (message.topic(), message.partition())
+                self._awaited[place] = max(self._awaited[place] - 1, 0)
                 tasks, offset = self._tasks.get(place), message.offset()
                 if not tasks:
                     continue  # it was given up while its messages were on their way, or all its views wait

@@ -3,9 +3,11 @@
 import uuid
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+from confluent_kafka import TopicPartition
 
 from feature_store.offline.event_log import read_events
 from headrace.config import Settings
@@ -154,3 +156,28 @@ def test_the_event_log_holds_every_event_once_and_marks_the_late(shop: Shop) -> 
     assert {sale for sale, row in logged.items() if not row["_late"]} == on_time.keys()
     assert {sale: logged[sale]["eur"] for sale in on_time} == {sale: row["eur"] for sale, row in on_time.items()}
     assert {sale: row["fraud"] for sale, row in logged.items() if row["fraud"] is not None} == shop.traffic.outcomes
+
+
+def test_a_turn_applies_what_it_forwards(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.worker._BACK_S", 60.0)
+    name = uuid.uuid4().hex[:8]
+    project = make_project(tmp_path / f"turns_{name}", f"sales-{name}")
+    worker = StreamWorker(stack, project)
+    try:
+        taken, step = [0], worker._sources.step
+        monkeypatch.setattr(worker._sources, "step", lambda wait_s: taken.append(step(wait_s)) or taken[-1])
+        eventually(lambda: not worker.step(), timeout_s=60, what="the worker is idle")
+        publish(stack, project, make_traffic(500, seed=6))
+
+        def took_the_newest() -> bool:
+            worker.step()
+            return taken[-1] > 0 and worker._sources.is_live
+
+        eventually(took_the_newest, timeout_s=60, what="a turn takes the newest events")
+        worker._sources._sender.flush()
+        for place, tasks in worker._views._tasks.items():
+            _, end = worker._views._consumer.get_watermark_offsets(TopicPartition(*place))
+            assert {task.offset for task in tasks} == {end - 1}
+    finally:
+        worker.stop()
+        worker.run()
