@@ -113,7 +113,7 @@ class FeastPayload:
 
     def _check(self, payload: object) -> FeatureQuery:
         if not isinstance(payload, dict):
-            raise RequestError("", "the body is no JSON object")
+            raise RequestError("", "the body is no JSON object", hint=f"fields are {sorted(_KNOWN)}")
         for name in payload:
             if name not in _KNOWN:
                 raise RequestError(name, "is no field of this request", hint=f"fields are {sorted(_KNOWN)}")
@@ -180,13 +180,19 @@ class FeastPayload:
                     where, f"has {len(keys)} keys; at most {self._max_batch} are answered at once", status=413
                 )
             if size is not None and len(keys) != size:
-                raise RequestError(where, f"has {len(keys)} keys, another entity has {size}")
+                raise RequestError(
+                    where, f"has {len(keys)} keys, another entity has {size}", hint="give one key of each for a row"
+                )
             size = len(keys)
             entities[name] = [read_key(kind, key, where, row) for row, key in enumerate(keys)]
         for name in sorted(shape.entities - entities.keys()):
-            raise RequestError(f"entities.{name}", "is missing; the features asked for need it")
+            raise RequestError(
+                f"entities.{name}", "is missing; the features asked for need it", hint="give its keys beside the others"
+            )
         if not size:
-            raise RequestError("entities", "has no keys")
+            raise RequestError(
+                "entities", "has no keys", hint='give one or more of each entity, such as {"customer_id": [1]}'
+            )
         return entities
 
 
