@@ -174,12 +174,6 @@ class HttpConnection(asyncio.Protocol):
     def send_answers(self) -> None:
         """Write what is ready, up to the first request that still waits."""
         line = self._line
-        if len(line) == 1 and line[0].keep_alive and not self._is_last and not self._is_full:  # the usual
-            data = line[0].data
-            if data is not None and not self._transport.is_closing():
-                line.popleft()
-                self._transport.write(data)
-                return
         ready, stays = [], True
         while line and (data := line[0].data) is not None:
             ready.append(data)

@@ -102,7 +102,9 @@ class PreparedRequests:
 
     def warm_up(self) -> None:
         """Load the kernels, so that no request waits for them; the first time ever they are compiled, for seconds."""
-        alike, _ = self.sort(self._payload.examples())
+        examples = self._payload.examples()
+        alike, _ = self.sort(examples)
+        self.sort(examples)  # once more, as bodies whose form may be known
         for known, _, keys in alike[:1]:
             known.commands(keys)
             known.answer(keys, [[None]])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from serving.lookups import prepared_requests
 from serving.lookups.feast_answer import feast_timestamp
 from serving.lookups.feast_payload import FeastPayload
 from serving.lookups.prepared_requests import PreparedRequests
@@ -127,6 +128,17 @@ def cells(reply: bytes | None) -> list[float]:
 )
 def test_what_is_unusual_is_left_to_be_read_by_itself(body: bytes) -> None:
     assert PreparedRequests(PAYLOAD).sort([body, body]) == ([], [0, 1])
+
+
+def test_every_kernel_is_loaded_before_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    for name in ("take_keys_out", "read_keys"):
+        kernel = getattr(prepared_requests, name)
+        monkeypatch.setattr(prepared_requests, name, lambda *given, k=kernel, n=name: (asked.append(n), k(*given))[1])
+
+    PreparedRequests(PAYLOAD).warm_up()
+
+    assert set(asked) == {"take_keys_out", "read_keys"}
 
 
 def test_a_list_without_a_key_is_no_key_of_a_form_that_is_known() -> None:
