@@ -1,10 +1,10 @@
-"""Kafka to exact features in Redis: one process on one core, beside a Faust agent doing the same work.
+"""Kafka to exact features in Redis: one process on one core, beside a Faust agent and a loop that do the same work.
 
-Both read the very same messages (JSON of about 107 bytes each) of topics that are already full, keep count and mean
+All read the very same messages (JSON of about 107 bytes each) of topics that are already full, keep count and mean
 amount of customers and of terminals over 1, 7 and 30 days, and write Feast's rows: twelve values. Servers have the
 other core.
 The fraud example is measured too: its terminals join labels, which arrive a week later as messages of their own.
-The events may be written as Avro, or as Arrow batches of an hour, about 90 events each; the agent's stay JSON.
+The events may be written as Avro, or as Arrow batches of an hour, about 90 events each; the peers' stay JSON.
 """
 
 import json
@@ -52,7 +52,9 @@ ARROW_SPAN_US = 16 * 3_600_000_000
 
 WARM_DAYS, MEASURED_DAYS = 45, 135
 """Windows and delays of the views reach back 37 days; after 45 they are full and every event also lets old ones go."""
-PEER_WARM, PEER_MEASURED = 15_000, 40_000
+PEERS = {"faust": (15_000, 40_000), "loop": (60_000, 240_000)}
+"""Name -> events before its measurement, and in it: each takes some seconds."""
+_PEER_EVENTS = max(warm + measured for warm, measured in PEERS.values())
 DAY_US = 86_400_000_000
 _TIMEOUT_S = 600
 
@@ -84,14 +86,15 @@ class StreamResult:
     """The same with every change also written to the offline feature log."""
     labelled: Rate | None
     """The fraud example: a second stream of labels, joined and delayed; the rate counts events."""
-    peer: Rate
+    peers: dict[str, Rate]
+    """By name, as in PEERS."""
     machine: str
 
 
 def run_stream_bench(
     example_path: Path, *, everything: bool, say: Callable[[str], None], form: str = "json"
 ) -> StreamResult:
-    """Measure both sides on servers of their own.
+    """Measure all sides on servers of their own.
 
     Args:
         example_path: the fraud example.
@@ -116,20 +119,18 @@ def run_stream_bench(
                 sides["labelled"] = _headrace_side(settings, example, table, measured, log=False, say=say)
             if form != "json":
                 project = bench_project(Path(folder) / "bench_peer", "json")
-                few = Publisher(
-                    settings, project, project.only_stream(), table.slice(0, PEER_WARM + PEER_MEASURED), None
-                )
+                few = Publisher(settings, project, project.only_stream(), table.slice(0, _PEER_EVENTS), None)
                 few.publish_until(few.span_us[1] + 1, flush=False)
-            peer = _faust_side(settings, project, measured, say=say)
+            peers = {name: _peer_side(name, settings, project, measured, say=say) for name in PEERS}
         finally:
             stack.down()
-    busy = max(load for _, load in [*sides.values(), peer])
+    busy = max(load for _, load in [*sides.values(), *peers.values()])
     rates = {name: rate for name, (rate, _) in sides.items()}
     return StreamResult(
         online=rates["online"],
         logged=rates.get("logged"),
         labelled=rates.get("labelled"),
-        peer=peer[0],
+        peers={name: rate for name, (rate, _) in peers.items()},
         machine=describe_machine(busy),
     )
 
@@ -169,28 +170,29 @@ def _headrace_side(
     return Rate(events=count, **report), busy
 
 
-def _faust_side(
-    settings: Settings, project: Project, cores: set[int], *, say: Callable[[str], None]
+def _peer_side(
+    name: str, settings: Settings, project: Project, cores: set[int], *, say: Callable[[str], None]
 ) -> tuple[Rate, float]:
+    warm, measured = PEERS[name]
     task = {
         "bootstrap": settings.kafka.bootstrap,
         "redis": settings.redis.url,
-        "group": "headrace_bench_faust",
-        "datadir": str(settings.home / "faust"),
+        "group": f"headrace_bench_{name}",
+        "datadir": str(settings.home / name),
         "events": project.only_stream().name,
-        "warm": PEER_WARM,
-        "measured": PEER_MEASURED,
+        "warm": warm,
+        "measured": measured,
         "cores": sorted(cores),
     }
-    say("faust: waiting for quiet cores")
+    say(f"{name}: waiting for quiet cores")
     busy = wait_for_quiet()
-    say(f"faust: measuring {PEER_MEASURED:,} events")
-    command = [sys.executable, "-m", "headrace.bench.faust_side", json.dumps(task)]
+    say(f"{name}: measuring {measured:,} events")
+    command = [sys.executable, "-m", f"headrace.bench.{name}_side", json.dumps(task)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=_env(), timeout=_TIMEOUT_S, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:
-        raise HeadraceError("the Faust side ended without a measurement", hint="its error stands above")
-    return Rate(events=PEER_MEASURED, **json.loads(lines[-1])), busy
+        raise HeadraceError(f"the peer {name} ended without a measurement", hint="its error stands above")
+    return Rate(events=measured, **json.loads(lines[-1])), busy
 
 
 def bench_project(folder: Path, form: str) -> Project:

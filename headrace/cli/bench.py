@@ -4,16 +4,18 @@ import argparse
 import importlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigError
 
 if TYPE_CHECKING:
+    from headrace.bench.row import BenchRow
     from headrace.bench.stream_bench import Rate, StreamResult
 
 BENCHES = {
-    "stream": "Kafka to exact features in Redis, one process on one core, beside a Faust agent",
+    "stream": "Kafka to exact features in Redis, one process on one core, beside Faust and a loop by hand",
     "backfill": "every feature of a file of events, beside polars",
     "dataset": "a training set from stored features, beside Feast and DuckDB; with --from-events from raw events",
     "lookup": "rows looked up online, beside Feast",
@@ -80,41 +82,52 @@ def run(args: argparse.Namespace) -> int:
 
     result = run_stream_bench(args.project, everything=not args.json, say=_say, form=args.format)
     if args.json:
-        print(json.dumps(_as_json(result, args.format)))
+        _print_lines(_stream_rows(result, args.format), result.machine)
     else:
         _print_table(result)
     return 0
 
 
 def _measure(name: str, options: dict[str, int], *, as_lines: bool) -> int:
-    from headrace.bench.row import as_json, print_rows
+    from headrace.bench.row import print_rows
 
     module, function = _FUNCTIONS[name]
     rows, machine = getattr(importlib.import_module(f"headrace.bench.{module}"), function)(_say, **options)
     if as_lines:
-        for row in rows:
-            print(json.dumps(as_json(row, machine)))
+        _print_lines(rows, machine)
     else:
         print_rows(rows, machine)
     return 0
+
+
+def _print_lines(rows: Sequence["BenchRow"], machine: str) -> None:
+    from headrace.bench.row import as_json
+
+    for row in rows:
+        print(json.dumps(as_json(row, machine)))
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _as_json(result: "StreamResult", form: str) -> dict[str, object]:
-    return {
-        "name": "stream" if form == "json" else f"stream --format {form}",
-        "goal": _STREAM_GOALS[form],
-        "value": round(result.online.per_second),
-        "unit": "events/s/core",
-        "peer": "faust",
-        "peer_value": round(result.peer.per_second),
-        "ratio": round(result.online.per_second / result.peer.per_second, 1),
-        "cpu_us_per_event": round(result.online.cpu_us, 2),
-        "machine": result.machine,
-    }
+def _stream_rows(result: "StreamResult", form: str) -> list["BenchRow"]:
+    from headrace.bench.row import BenchRow
+
+    name = "stream" if form == "json" else f"stream --format {form}"
+    names = {"loop": f"{name}, beside a loop by hand", "faust": name}
+    return [
+        BenchRow(
+            name=names[peer],
+            value=round(result.online.per_second),
+            unit="events/s/core",
+            goal=_STREAM_GOALS[form],
+            peer=peer,
+            peer_value=round(result.peers[peer].per_second),
+            note=f"{result.online.cpu_us:.2f} µs of CPU an event",
+        )
+        for peer in names
+    ]
 
 
 def _print_table(result: "StreamResult") -> None:
@@ -123,9 +136,12 @@ def _print_table(result: "StreamResult") -> None:
         rows.append(("headrace, feature log to Parquet too", result.logged))
     if result.labelled is not None:
         rows.append(("headrace, fraud example, labels joined", result.labelled))
-    rows.append(("Faust agent, deques, Redis pipeline", result.peer))
-    print(f"{'one process on one core':<38}{'events':>10}{'events/s':>12}{'CPU µs/event':>14}{'ratio':>8}")
+    rows.append(("loop by hand, deques, Redis pipeline", result.peers["loop"]))
+    rows.append(("Faust agent, deques, Redis pipeline", result.peers["faust"]))
+    print(f"{'one process on one core':<38}{'events':>10}{'events/s':>12}{'µs of CPU':>12}{'x Faust':>9}{'x loop':>8}")
     for name, rate in rows:
-        ratio = rate.per_second / result.peer.per_second
-        print(f"{name:<38}{rate.events:>10,}{rate.per_second:>12,.0f}{rate.cpu_us:>14.2f}{ratio:>8.1f}")
+        ratios = [rate.per_second / result.peers[peer].per_second for peer in ("faust", "loop")]
+        print(
+            f"{name:<38}{rate.events:>10,}{rate.per_second:>12,.0f}{rate.cpu_us:>12.2f}{ratios[0]:>9.1f}{ratios[1]:>8.1f}"
+        )
     print(result.machine)
