@@ -116,12 +116,18 @@ def shape_of(plan: ViewPlan) -> Shape:
 
 
 @kernel
-def mix64(value: int) -> np.int64:
-    """Spread the bits of a number over 63 bits (SplitMix64, Steele et al. 2014)."""
+def spread(value: int) -> np.uint64:
+    """Spread the bits of a number over 64 bits (SplitMix64, Steele et al. 2014)."""
     mixed = np.uint64(value) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(1))
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@kernel
+def mix64(value: int) -> np.int64:
+    """63 of the bits of :func:`spread`."""
+    return np.int64(spread(value) >> np.uint64(1))
 
 
 @kernel

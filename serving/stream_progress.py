@@ -6,8 +6,8 @@ from typing import Any
 
 import redis
 
-from feature_store.ids import key_partition
 from feature_store.online.redis_online import address_of, connect, translate
+from feature_store.partitioning import key_partition
 from headrace.contracts.codec import decode
 from headrace.contracts.redis_keys import progress_key
 from headrace.contracts.streams import ViewProgress

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.ids import key_partitions
 from feature_store.online.redis_online import OnlineWriter
+from feature_store.partitioning import key_partitions
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.rows import RowBatch
 from feature_store.state.forget import forget_events, forget_keys, held_keys

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from feature_store.compute import Mode, event_columns
-from feature_store.ids import event_ids64, key_partitions
+from feature_store.ids import event_ids64
 from feature_store.offline.log_bounds import LogBounds
 from feature_store.offline_tables import TIMESTAMP
+from feature_store.partitioning import key_partitions
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.table_columns import read_field, read_times
 from feature_store.training.bucket_answers import Bucket, Run, put_values, run_here

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from feature_store import query_kernels
 from feature_store.compute import compute_file, file_events
-from feature_store.ids import event_ids64, key_partitions
+from feature_store.ids import event_ids64
 from feature_store.kernel_cache import plain
+from feature_store.partitioning import key_partitions
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.table_columns import find_column, has_column, read_field, read_labels
 from feature_store.training.bucket_answers import Bucket, Run, answer_bucket, bucket_table, run_here, values_of

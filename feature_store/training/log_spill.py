@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_store.definitions.backfill_cost import rows_of
-from feature_store.ids import event_ids64, key_partitions
+from feature_store.ids import event_ids64
 from feature_store.offline.event_log import one_per_id
 from feature_store.offline.log_bounds import LogBounds
 from feature_store.offline.log_schema import conform
@@ -28,6 +28,7 @@ from feature_store.offline_tables import (
     event_schema,
     label_schema,
 )
+from feature_store.partitioning import key_partitions
 from feature_store.training.spill import Spill
 from headrace.errors import IntegrityError, UnavailableError
 from headrace.spec.project import Project

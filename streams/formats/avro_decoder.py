@@ -81,15 +81,15 @@ class AvroDecoder:
             UnavailableError: a schema is not known yet and the registry does not answer.
         """
         fields, n = len(self.fields), len(messages)
-        cells, reals = np.zeros((fields, n), dtype=np.int64), np.zeros((fields, n), dtype=np.float64)
-        spans, flags = np.zeros((fields, n), dtype=np.int32), np.zeros((fields, n), dtype=np.uint8)
+        cells, reals = np.empty((fields, n), dtype=np.int64), np.empty((fields, n), dtype=np.float64)
+        spans, flags = np.empty((fields, n), dtype=np.int32), np.zeros((fields, n), dtype=np.uint8)
         states, places = np.full(n, kernels.CUT, dtype=np.uint8), np.zeros(n, dtype=np.int64)
         ids = np.empty(n, dtype=np.int64)
         kernels.read_ids(messages.buffer, messages.bounds, ids)
         large = messages.sizes > MAX_MESSAGE_BYTES
         refused = self._too_large(messages, np.flatnonzero(large))
         ids[large] = -2
-        for schema_id in np.unique(ids).tolist():
+        for schema_id in _different(ids):
             rows = np.flatnonzero(ids == schema_id)
             program = self._program(schema_id) if schema_id >= -1 else None
             if isinstance(program, AvroProgram):
@@ -173,14 +173,17 @@ class AvroDecoder:
     def _columns(
         self, cells: I64, reals: NDArray[np.float64], spans: NDArray[np.int32], flags: NDArray[np.uint8]
     ) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.bool_]], dict[str, NDArray[np.int32]]]:
-        """Columns but for texts, where each is null, and sizes of texts."""
+        """Columns but for texts, where each is null, and sizes of texts; what was not read becomes 0."""
         columns: dict[str, NDArray[np.generic]] = {}
         nulls: dict[str, NDArray[np.bool_]] = {}
         sizes: dict[str, NDArray[np.int32]] = {}
         for f, name in enumerate(self.fields):
             kind = self._schema.get(name)
             null = flags[f] != kernels.PRESENT
-            if null.any() or (kind is not None and kind.nullable):
+            if null.any():
+                cells[f][null], reals[f][null], spans[f][null] = 0, 0.0, 0
+                nulls[name] = null
+            elif kind is not None and kind.nullable:
                 nulls[name] = null
             if isinstance(kind, Float64):
                 with np.errstate(invalid="ignore"):  # + 0.0 turns the negative zero into the only zero there is
@@ -194,6 +197,14 @@ class AvroDecoder:
                 assert kind is None or isinstance(kind, Int64), "four types and the time"
                 columns[name] = cells[f]
         return columns, nulls, sizes
+
+
+def _different(ids: I64) -> list[int]:
+    """The schema ids there are, of which there is one nearly always."""
+    if len(ids) and (ids == ids[0]).all():
+        return [int(ids[0])]
+    found: list[int] = np.unique(ids).tolist()
+    return found
 
 
 def _texts(

@@ -112,8 +112,8 @@ class Decoder:
         """
         buf, bounds = messages.buffer, messages.bounds
         fields, n = len(self._names), len(messages)
-        cells, reals = np.zeros((fields, n), dtype=np.int64), np.zeros((fields, n), dtype=np.float64)
-        spans, flags = np.zeros((fields, n), dtype=np.int32), np.zeros((fields, n), dtype=np.uint8)
+        cells, reals = np.empty((fields, n), dtype=np.int64), np.empty((fields, n), dtype=np.float64)
+        spans, flags = np.empty((fields, n), dtype=np.int32), np.zeros((fields, n), dtype=np.uint8)
         ok = np.empty(n, dtype=np.bool_)
         names = self._name_texts
         scan(buf, bounds, names.buffer, names.bounds, self._kinds, cells, reals, spans, flags, ok)
@@ -123,9 +123,11 @@ class Decoder:
         for f, (name, kind) in enumerate(self._schema.items()):
             given = (flags[f] == PRESENT) | (flags[f] == LONG_NUMBER)
             if kind.nullable:
-                nulls[name] = ~given
-                given |= True
-            ok &= given
+                null = nulls[name] = ~given
+                if null.any():
+                    cells[f][null], reals[f][null], spans[f][null] = 0, 0.0, 0
+            else:
+                ok &= given
             if isinstance(kind, Float64):
                 columns[name] = _reals(buf, reals[f], cells[f], spans[f], flags[f], kind, ok)
             elif isinstance(kind, String):
@@ -217,7 +219,7 @@ def _reals(
         start = int(starts[row])
         # + 0.0 turns the negative zero into the only zero there is.
         reals[row] = float(buf[start : start + int(spans[row])].tobytes()) + 0.0
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # also of rows that nothing was read of
         ok &= np.abs(np.rint(reals * kind.scale)) < _MAX_STEPS
     if kind.nullable:
         reals[(flags != PRESENT) & (flags != LONG_NUMBER)] = np.nan

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.ids import event_ids64, key_partitions
+from feature_store.ids import event_ids64
 from feature_store.inputs import derive, fields_of
+from feature_store.partitioning import key_partitions
 from feature_store.plan import NULL, InputPlan, compile_view, to_steps
+from feature_store.query_kernels import grouped
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelledStream, LabelStream
 from headrace.spec.types import FieldType, Float64, String
@@ -47,8 +50,8 @@ class EntityRoute:
     def split(self, rows: SourceRows, marks: tuple[SourceMark, ...], partitions: int, emit: Emit) -> None:
         keys = rows.columns[self.entity]
         chosen = key_partitions(keys, partitions)
-        order = np.argsort(chosen.astype(np.uint16), kind="stable")  # 16 bits: numpy sorts them by radix
-        bounds = np.searchsorted(chosen[order], np.arange(partitions + 1))
+        order = np.empty(len(keys), dtype=np.int64)
+        ends = grouped(np.arange(len(keys)), chosen, partitions, order).tolist()
         keys, times_us = keys[order], rows.times_us[order]
         ids = event_ids64(rows.columns[self.stream.id][order])
         sources, offsets = rows.partitions[order], rows.offsets[order]
@@ -57,8 +60,8 @@ class EntityRoute:
             name: _exact(rows.columns[name], schema[name], rows.nulls.get(name)) for name in fields_of(self.inputs)
         }
         columns = {entry.name: derive(entry, fields, schema)[order] for entry in self.inputs}
-        for partition in range(partitions):
-            part = slice(int(bounds[partition]), int(bounds[partition + 1]))
+        for partition, (first, last) in enumerate(pairwise([0, *ends[:partitions]])):
+            part = slice(first, last)
             emit(
                 partition,
                 KeyedBatch(
