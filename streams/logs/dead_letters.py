@@ -1,4 +1,8 @@
-"""Refused messages: kept with their bytes, their origin and the reason."""
+"""Refused messages: kept with their bytes, their origin and the reason.
+
+A dead letter is its message and headers, so that of the largest message a broker takes would be one it does not take.
+What is larger than brokers take unless told otherwise is cut; the whole message stands at its origin, which is named.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +13,11 @@ from headrace.kafka_clients import partition_counts, read_topic
 from headrace.kafka_sender import Sender
 
 __all__ = ["DeadLetter", "DeadLetters", "read_dead_letters", "read_originals"]
+
+_VALUE_BYTES, _KEY_BYTES, _DETAIL_CHARACTERS = 900_000, 50_000, 2_000
+"""Most that is kept; brokers take messages of 1,048,588 bytes, and this client those of 1,000,000."""
+_CUT = "value_bytes"
+"""Header with the bytes the value had, when it was cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +32,8 @@ class DeadLetter:
     detail: str
     key: bytes | None
     value: bytes | None
+    value_bytes: int | None = None
+    """Bytes the value had, of one that was cut; None of one that is whole."""
 
 
 class DeadLetters:
@@ -33,18 +44,19 @@ class DeadLetters:
 
     def send(self, letter: DeadLetter) -> None:
         """Queue one; it is safe after the sender's next flush."""
-        self._sender.send(
-            dead_letters(letter.topic).name,
-            letter.value,
-            key=letter.key,
-            headers={
-                "reason": letter.reason,
-                "detail": letter.detail,
-                "topic": letter.topic,
-                "partition": str(letter.partition),
-                "offset": str(letter.offset),
-            },
-        )
+        headers = {
+            "reason": letter.reason,
+            "detail": letter.detail[:_DETAIL_CHARACTERS],
+            "topic": letter.topic,
+            "partition": str(letter.partition),
+            "offset": str(letter.offset),
+        }
+        key, value = letter.key, letter.value
+        if value is not None and len(value) > _VALUE_BYTES:
+            value, headers[_CUT] = value[:_VALUE_BYTES], str(len(value))
+        if key is not None:
+            key = key[:_KEY_BYTES]
+        self._sender.send(dead_letters(letter.topic).name, value, key=key, headers=headers)
 
 
 def read_dead_letters(settings: Settings, topic: str) -> Iterator[DeadLetter]:
@@ -63,6 +75,7 @@ def read_dead_letters(settings: Settings, topic: str) -> Iterator[DeadLetter]:
             detail=headers["detail"],
             key=message.key(),
             value=message.value(),
+            value_bytes=int(headers[_CUT]) if _CUT in headers else None,
         )
         place = (letter.topic, letter.partition, letter.offset, letter.reason)
         if place not in seen:
