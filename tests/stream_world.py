@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from feature_store.compute import features_at
 from feature_store.event_columns import EventColumns
 from feature_store.ids import event_ids64
+from feature_store.inputs import derive
 from feature_store.offline.offline_log import log_folder, read_segment, segments_below
 from feature_store.online.lookup import LookupRequest, OnlineReader
 from feature_store.plan import NULL, ViewPlan, compile_view, to_steps
@@ -22,8 +23,10 @@ from headrace.kafka_clients import end_offsets, ensure_topics
 from headrace.kafka_sender import Sender
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project, load_project
+from headrace.spec.types import FieldType, Float64, String
 
 __all__ = [
+    "CHOICES",
     "REACH",
     "Message",
     "Traffic",
@@ -72,6 +75,19 @@ card_reach = FeatureView(
 """
 """A view with sketches, for a project that wants it."""
 
+CHOICES = """
+from headrace import col, share
+
+card_choices = FeatureView(
+    "card_choices", entity="card", source=sales,
+    features=[
+        count(col("card") == "card 1").over("6h"), count(col("card") != "card 1").over("6h"),
+        share(col("card").is_in(["card 1", "card 2"])).over("6h"), sum("eur", where=col("shop") == 3).over("6h"),
+    ],
+)
+"""
+"""A view whose features look at texts and numbers of each event, for a project that wants it."""
+
 
 def make_project(folder: Path, stream: str, *, form: str = "Json()", more: str = "") -> Project:
     """The world's definitions, and ``more``, as a project called like its folder."""
@@ -105,14 +121,14 @@ class Traffic:
 
     def columns(self, plan: ViewPlan) -> EventColumns:
         """The events that count, for the engine of files."""
-        rows = list(self.clean.values())
+        rows, schema = list(self.clean.values()), plan.view.events.schema
+        fields = {name: _exact([row[name] for row in rows], kind) for name, kind in schema.items() if name != "sale"}
         inputs = np.full((len(plan.inputs), len(rows)), NULL, dtype=np.int64)
         for i, entry in enumerate(plan.inputs):
             if entry.is_label:
                 inputs[i] = [self.outcomes.get(row["sale"], NULL) for row in rows]
             else:
-                raw = [np.nan if row[entry.column] is None else row[entry.column] for row in rows]
-                inputs[i] = to_steps(np.array(raw, dtype=np.float64), entry.scale)
+                inputs[i] = derive(entry, fields, schema)
         entity = plan.view.entity
         return EventColumns(
             keys=np.array([row[entity] for row in rows], dtype=object if plan.has_text_keys else np.int64),
@@ -236,6 +252,13 @@ def expected_values(
     plan = compile_view(view)
     asked = np.array(keys, dtype=object if plan.has_text_keys else np.int64)
     return features_at(plan, traffic.columns(plan), asked, at_us, mode="corrected")
+
+
+def _exact(values: list[Any], kind: FieldType) -> NDArray[Any]:
+    """As inputs take them: whole steps, or texts."""
+    if isinstance(kind, Float64):
+        return to_steps(np.array([np.nan if value is None else value for value in values]), kind.scale)
+    return np.array(values, dtype=object if isinstance(kind, String) else np.int64)
 
 
 def _as_sent(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:

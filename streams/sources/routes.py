@@ -133,7 +133,7 @@ def label_routes(project: Project, labels: LabelStream, source_partitions: int) 
 def _exact(values: NDArray[np.generic], kind: FieldType, null: NDArray[np.bool_] | None) -> NDArray[np.generic]:
     """Field values as whole steps, NULL where missing; texts as they are."""
     if isinstance(kind, String):
-        return values
+        return values.astype(object, copy=False)  # of no rows they are not yet
     if isinstance(kind, Float64):
         return to_steps(values.astype(np.float64, copy=False), kind.scale)
     whole = values.astype(np.int64)

@@ -18,6 +18,7 @@ from streams.progress import Progress, wait_applied
 from streams.worker import StreamWorker
 from tests.eventually import eventually
 from tests.stream_world import (
+    CHOICES,
     Traffic,
     expected_values,
     feature_log,
@@ -57,7 +58,7 @@ def is_applied(settings: Settings, project: Project, ends: dict[tuple[str, int],
 @pytest.fixture(scope="module")
 def shop(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     name = uuid.uuid4().hex[:8]
-    project = make_project(tmp_path_factory.mktemp("projects") / f"exact_{name}", f"sales-{name}")
+    project = make_project(tmp_path_factory.mktemp("projects") / f"exact_{name}", f"sales-{name}", more=CHOICES)
     traffic = make_traffic(6_000, seed=5)
     ends = publish(stack, project, traffic)
     newest_us = max(row["us"] for row in traffic.clean.values())
