@@ -70,7 +70,7 @@ def value_lists(plan: ViewPlan, cells: NDArray[np.float64]) -> list[list[Value]]
         numbers[:, whole] = np.where(null[:, whole], 0.0, cells[:, whole]).astype(np.int64)
     numbers[null] = None
     rows: list[list[Value]] = numbers.tolist()
-    if plan.width == len(plan.features):
+    if not any(entry.feature.is_list for entry in plan.features):
         return rows
     spans = [(entry.slot, entry.slot + entry.feature.width, entry.feature.is_list) for entry in plan.features]
     return [[_items(row[low:high]) if many else row[low] for low, high, many in spans] for row in rows]

@@ -27,7 +27,7 @@ from feature_store.online.stored_kernels import (
 from feature_store.online.stored_row import StoredRowReader
 from feature_store.online.view_rows import EXPIRED, NOT_FOUND, PRESENT, STATUSES, ViewColumns, ViewRow
 from feature_store.own_event import OwnEvent, OwnEventReader
-from feature_store.plan import NEVER_US, ViewPlan
+from feature_store.plan import NEVER_US, NULL, ViewPlan
 from feature_store.row_values import Value, value_lists
 from feature_store.sketch_answers import answer_rows
 from feature_store.sketch_layout import Saved, decode_sketches
@@ -62,8 +62,9 @@ class RowDecoder:
         self._definition = int(plan.version, 16)
         self._own = OwnEventReader(plan)
         self._names = plan.feature_names
-        self._nothing: dict[str, Value] = dict.fromkeys(self._names)
+        self._nulls: dict[str, Value] = dict.fromkeys(self._names)
         self._base = self._shape.width - self._shape.base
+        self._nothing = self._lifetimes_of_none()
         self._ttl_us = NEVER_US if plan.view.ttl_us is None else plan.view.ttl_us
         self._stored = StoredRowReader(plan)
         # So that the kernels are loaded before the first request waits for them.
@@ -99,7 +100,7 @@ class RowDecoder:
         """
         view, row = self.plan.view.name, self._stored.read(data)
         if row is None:
-            return ViewRow(view=view, status=NOT_FOUND, values=self._nothing.copy())
+            return ViewRow(view=view, status=NOT_FOUND, values=self._nulls.copy())
         values = [None if value != value else value for value in row.values]  # NaN is null
         return ViewRow(
             view=view,
@@ -166,7 +167,11 @@ class RowDecoder:
             data, words, ends, cells, inputs, self._base, self._definition, sketched, kind, start, state_ends
         ) >= 0:  # fmt: skip
             raise self._damaged()
-        head, values, base = np.zeros((n, HEADER_WORDS), np.int64), np.full((n, cells), np.nan), self._nothing_yet(n)
+        head, values, base = (
+            np.zeros((n, HEADER_WORDS), np.int64),
+            np.full((n, cells), np.nan),
+            np.repeat(self._nothing, n, axis=0),
+        )
         times, ids, columns = extract(data, words, ends, kind, start, inputs, head, values, base)
         fresh, fresh_from, fresh_until = values, np.empty(n, np.int64), np.empty(n, np.int64)
         own_state, status, has_own = np.zeros(n, np.int8), np.empty(n, np.int8), np.zeros(n, np.bool_)
@@ -180,6 +185,10 @@ class RowDecoder:
                 self._shape, start, times, ids, columns, base, q, has_own & remembered, own_t, own_id, own_inputs,
                 fresh, fresh_from, fresh_until, own_state,
             )  # fmt: skip
+            if self._base and self._ttl_us == NEVER_US:
+                # Events the row no longer carries are in its lifetimes: when the last one was is not known, but that.
+                had_events = (base != self._nothing).any(axis=1) & (fresh_from == NULL)
+                fresh_from[had_events] = head[had_events, WATERMARK] - self.plan.lateness_us
             if sketched:
                 saved = self._sketches(data, kind, state_ends, ends)
                 answer_rows(
@@ -191,13 +200,11 @@ class RowDecoder:
         )  # fmt: skip
         return _Answer(kind, status, own_state, head, values)
 
-    def _nothing_yet(self, rows: int) -> I64:
-        """Lifetime cells of keys without events."""
-        if self._base == 0:
-            return np.empty((rows, 0), np.int64)
+    def _lifetimes_of_none(self) -> I64:
+        """(1, C) lifetime cells of a key without events."""
         history = np.empty((1, self._shape.width), np.int64)
         begin(history, 0, self._shape.features, self._shape.folds)
-        return np.repeat(history[:, self._shape.base :], rows, axis=0)
+        return history[:, self._shape.base :]
 
     def _sketches(self, data: NDArray[np.uint8], kind: NDArray[np.int8], state_ends: I64, ends: I64) -> list[Saved]:
         """Sketches of each row; empty ones of a row without its events."""
@@ -225,14 +232,14 @@ class RowDecoder:
         )  # fmt: skip
         for source, code, own_code, line, row in zip(*columns, strict=True):
             if code == _NOT_FOUND:
-                rows.append(ViewRow(view=view, status=NOT_FOUND, values=self._nothing.copy()))
+                rows.append(ViewRow(view=view, status=NOT_FOUND, values=self._nulls.copy()))
                 continue
             stored = source >= STORED
             rows.append(
                 ViewRow(
                     view=view,
                     status=STATUSES[code],
-                    values=self._nothing.copy() if code == _EXPIRED else dict(zip(names, row, strict=True)),
+                    values=self._nulls.copy() if code == _EXPIRED else dict(zip(names, row, strict=True)),
                     event_time_us=line[VALID_FROM],
                     valid_until_us=line[VALID_UNTIL],
                     version=line[VERSION] if stored else None,

@@ -16,7 +16,7 @@ from feature_store.online.online_layout import HEADER_WORDS, StoredRow, encode_r
 from feature_store.online.view_rows import EXPIRED, NOT_FOUND, PRESENT, STALE, ViewRow
 from feature_store.own_event import OwnEvent
 from feature_store.plan import NEVER_US, ViewPlan, compile_view
-from headrace import EventStream, FeatureView, Float64, Int64, count, mean
+from headrace import EventStream, FeatureView, Float64, Int64, count, last_k, mean
 from headrace.errors import IntegrityError, RejectedError
 
 MINUTE = 60_000_000
@@ -107,6 +107,24 @@ def test_counts_are_integers_and_null_is_none() -> None:
 
     assert row.values == {"count_10m": 0, "mean_eur_10m": None}
     assert isinstance(row.values["count_10m"], int)
+
+
+@pytest.mark.parametrize("eur", [[200], []])
+def test_a_list_of_one_is_a_list(eur: list[int]) -> None:
+    view = FeatureView("spend", entity="card", source=PAY, features=last_k("eur", 1).over("10m"), closed="right")
+    plan = compile_view(view)
+    row = replace(
+        ROW,
+        definition=int(plan.version, 16),
+        values=np.array([value / 100 for value in eur] or [np.nan]),
+        times_us=np.full(len(eur), 5 * MINUTE),
+        ids=np.full(len(eur), 105),
+        inputs=np.array([eur], np.int64),
+    )
+
+    for at_us in (None, 6 * MINUTE):
+        (found,) = RowDecoder(plan).decode([encode_row(row)], [at_us], [None])
+        assert list(found.values.values()) == [[value / 100 for value in eur]]
 
 
 def test_a_key_never_seen_is_not_found() -> None:
