@@ -85,7 +85,8 @@ class HttpConnection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._line: deque[Exchange] = deque()
-        self._url, self._body, self._size = b"", b"", 0
+        self._url, self._size = b"", 0
+        self._body = bytearray()
         self._head_bytes, self._idle_ticks = 0, 0
         self._is_in_body = self._is_last = self._is_ending = self._is_full = self._is_blocked = False
         self._is_inside = self._is_plain = False
@@ -141,7 +142,7 @@ class HttpConnection(asyncio.Protocol):
         self._read_on(is_blocked=False)
 
     def on_message_begin(self) -> None:
-        self._url, self._body, self._size, self._idle_ticks = b"", b"", 0, 0
+        self._url, self._body, self._size, self._idle_ticks = b"", bytearray(), 0, 0
         self._is_inside = self._is_plain = True
 
     def on_url(self, url: bytes) -> None:
@@ -160,7 +161,7 @@ class HttpConnection(asyncio.Protocol):
         self._size += len(part)
         # What is too large is read and forgotten: a client that still sends would not see the answer.
         if self._size <= self._max_body:
-            self._body = self._body + part if self._body else part
+            self._body += part
         elif self._size > _FORGOTTEN_BYTES and not self._is_last:
             self._begin_answer(None, keep_alive=False)
 
@@ -168,7 +169,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_in_body, self._head_bytes, self._idle_ticks = False, 0, 0
         self._is_inside, self._done = False, self._done + 1
         if not self._is_last:
-            body = self._body if self._size <= self._max_body else None
+            body = bytes(self._body) if self._size <= self._max_body else None
             self._begin_answer(body, keep_alive=not self._is_ending and self._parser.should_keep_alive())
 
     def send_answers(self) -> None:

@@ -62,12 +62,12 @@ class Server:
 class Client:
     """A connection without a socket."""
 
-    def __init__(self, server: Server | None = None) -> None:
+    def __init__(self, server: Server | None = None, limit: int = LIMIT) -> None:
         self.server = server or Server()
         self.asked = self.server.asked
         self.wire: Any = Wire()
         self.connections: set[HttpConnection] = set()
-        self.connection = HttpConnection(self.server, self.connections, max_body_bytes=LIMIT, heads=self.server.heads)
+        self.connection = HttpConnection(self.server, self.connections, max_body_bytes=limit, heads=self.server.heads)
         self.connection.connection_made(self.wire)
 
     def send(self, data: bytes) -> bytes:
@@ -188,6 +188,18 @@ def test_a_chunked_body_is_bounded_too() -> None:
     client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n15\r\n" + b"1" * 21 + b"\r\n0\r\n\r\n")
 
     assert [body for _, _, body in client.asked] == [b"hello", None]
+
+
+def test_a_body_of_many_chunks_is_whole() -> None:
+    client = Client(limit=100_000)
+    body = bytes(range(33, 83)) * 2_000
+
+    client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+    for first in range(0, len(body), 1_000):
+        client.send(b"".join(b"1\r\n%c\r\n" % byte for byte in body[first : first + 1_000]))
+    client.send(b"0\r\n\r\n")
+
+    assert [found for _, _, found in client.asked] == [body]
 
 
 def test_an_endless_body_is_cut() -> None:
