@@ -70,6 +70,8 @@ class Publisher:
         self._event_writer = self._writer(stream, batch_span_us)
         self._label_writer = self._writer(labels, batch_span_us) if labels else None
         self._event_at = self._label_at = 0
+        self._delay_us = labels.delay_us if labels else 0
+        self._labels_sent = 0
         self._project = project
 
     @property
@@ -78,12 +80,24 @@ class Publisher:
         return int(self._times_us[0]), int(self._times_us[-1])
 
     @property
+    def end_us(self) -> int:
+        """First instant by which every event has happened and every label is due."""
+        return int(self._times_us[-1]) + self._delay_us + 1
+
+    @property
     def remaining(self) -> int:
         """Events not yet published."""
         return self._times_us.size - self._event_at
 
+    @property
+    def labels_sent(self) -> int:
+        """Labels published; an event without an outcome has none."""
+        return self._labels_sent
+
     def publish_until(self, until_us: int, *, flush: bool = True) -> int:
         """Publish everything that happens before an instant, then tell every partition that time has come so far.
+
+        An event happens at its time, its label ``delay`` later; each is sent once, by the first call that passes it.
 
         Args:
             until_us: first instant left out.
@@ -95,26 +109,35 @@ class Publisher:
         Raises:
             UnavailableError: Kafka did not take all of it.
         """
-        first, self._event_at = self._event_at, int(np.searchsorted(self._times_us, until_us))
-        first_label, self._label_at = self._label_at, self._labels_due(until_us)
-        # Stretches are sent side by side: a label never lies far from the events of its instant.
-        low = min((int(self._times_us[first]) if first < self._times_us.size else until_us), until_us)
-        edges = np.unique([low, *self._times_us[first : self._event_at : _CHUNK], until_us])[1:]
-        at, label_at = first, first_label
-        for edge in edges:
-            events_end, labels_end = int(np.searchsorted(self._times_us, edge)), self._labels_due(int(edge))
-            if labels_end > label_at:
+        before = self._event_at
+        # Stretches are sent side by side: a label never lies far from the events of its instant. What a place passes
+        # is sent in the same step, whatever the edges are; the last edge is the instant itself.
+        for edge in self._edges(until_us):
+            labels_end = max(self._label_at, self._labels_due(edge))
+            if labels_end > self._label_at:
                 # There before the events of their instants: a view that has come so far has them.
-                self._send_labels(label_at, labels_end)
+                self._send_labels(self._label_at, labels_end)
                 self._sender.flush()
-            self._send_events(at, events_end)
-            at, label_at = events_end, max(label_at, labels_end)
+                self._label_at = labels_end
+            events_end = max(self._event_at, self._events_due(edge))
+            self._send_events(self._event_at, events_end)
+            self._event_at = events_end
         self._tick(until_us, flush=flush)
         self._sender.flush()
-        return self._event_at - first
+        return self._event_at - before
+
+    def _edges(self, until_us: int) -> list[int]:
+        """Ends of the stretches up to an instant, which is the last of them."""
+        events = self._times_us[self._event_at : self._events_due(until_us) : _CHUNK]
+        due = self._times_us[self._label_at : self._labels_due(until_us) : _CHUNK] + self._delay_us
+        edges: list[int] = np.unique(np.concatenate([events, due])).tolist()
+        return [*edges, until_us]
+
+    def _events_due(self, until_us: int) -> int:
+        return int(np.searchsorted(self._times_us, until_us))
 
     def _labels_due(self, until_us: int) -> int:
-        return int(np.searchsorted(self._times_us, until_us - self._labels.delay_us)) if self._labels else 0
+        return self._events_due(until_us - self._delay_us) if self._labels else 0
 
     def _writer(self, topic: EventStream | LabelStream, batch_span_us: int) -> TopicWriter:
         partitions = self._partitions[topic.name]
@@ -129,7 +152,10 @@ class Publisher:
         if labels is not None and writer is not None and end > start:
             rows = self._table.slice(start, end - start)
             known = np.asarray(rows[labels.value].is_valid().to_numpy())
+            if not known.any():
+                return
             writer.send(rows.filter(pa.array(known)), self._times_us[start:end][known] + labels.delay_us)
+            self._labels_sent += int(known.sum())
 
     def _tick(self, until_us: int, *, flush: bool) -> None:
         headers = {WATERMARK_HEADER: str(until_us), **({FLUSH_HEADER: "1"} if flush else {})}
