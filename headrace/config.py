@@ -40,6 +40,12 @@ __all__ = [
 STACK_FILE = "stack.json"
 
 
+def _within(default: int, least: int, most: int) -> int:
+    """A number that is refused outside of these bounds when it is loaded."""
+    made: int = field(default=default, metadata={"within": (least, most)})
+    return made
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSettings:
     bootstrap: str = "127.0.0.1:9092"
@@ -102,6 +108,20 @@ class StreamSettings:
     state_url: str = ""
     """Where state snapshots lie: a path, or an address of fsspec such as ``s3://bucket/state``; empty:
     ``<home>/data/state``. Its credentials come from the environment, as its own library reads them."""
+    max_message_bytes: int = _within(65_536, 64, 67_108_864)
+    """Largest JSON or Avro message; one flat event is a few hundred bytes. A message beyond this or a bound below is
+    refused as ``too_large`` by everything that reads its topic."""
+    max_depth: int = _within(64, 1, 256)
+    """How deep arrays and objects of JSON, or records, arrays and maps of Avro, may stand in each other."""
+    max_arrow_bytes: int = _within(16_777_216, 1_024, 1_073_741_824)
+    """Largest Arrow message. Brokers take one megabyte unless told otherwise."""
+    max_arrow_rows: int = _within(65_536, 1, 16_777_216)
+    """Most rows of one Arrow message."""
+    max_arrow_parts: int = _within(1_024, 2, 65_536)
+    """Most parts of one Arrow message: its schema, dictionaries and batches."""
+    max_schema_lookups: int = _within(100, 1, 10_000)
+    """Most ids of Avro schemas that the registry is asked for in one micro-batch; messages with others, rarer ones, are
+    refused as ``unknown_schema``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +141,11 @@ class OfflineSettings:
 class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 8650
-    max_batch: int = 1000
+    max_batch: int = _within(1000, 1, 1_000_000)
     """Most entities in one request."""
-    max_body_bytes: int = 1_048_576
+    max_body_bytes: int = _within(1_048_576, 1_024, 1_073_741_824)
     """Largest request body."""
-    max_json_depth: int = 32
+    max_json_depth: int = _within(32, 3, 256)
     """How deep arrays and objects may stand in each other in a request body; what is asked for needs three."""
     token: str = field(default="", repr=False)
     """Bearer token asked for by endpoints that change anything; empty: loopback callers only."""
@@ -295,6 +315,10 @@ def _build(cls: type, section: str, given: dict[str, Any]) -> Any:
             warnings.warn(f"setting {section}.{name} is unknown and ignored", stacklevel=3)
             continue
         values[name] = _convert(f"{section}.{name}", raw, hints[name])
+    for entry in fields(cls):
+        least, most = entry.metadata.get("within", (None, None))
+        if least is not None and entry.name in values and not least <= values[entry.name] <= most:
+            raise ConfigError(f"setting {section}.{entry.name} is {values[entry.name]}; give {least} to {most}")
     return cls(**values)
 
 

@@ -13,11 +13,16 @@ __all__ = ["describe_api"]
 
 Schema = dict[str, Any]
 _INT64: Schema = {"type": "integer", "minimum": -(2**63) + 1, "maximum": 2**63 - 1}
+_EXACT = " Written with a point or an exponent, it must be whole and below 2**53, from where that is not exact."
+_UTF8_CLASSES = {1: "\\u0000-\\u007f", 2: "\\u0000-\\u07ff", 3: "\\u0000-\\ud7ff\\ue000-\\uffff"}
+"""Bytes of UTF-8 -> characters that take no more."""
 _JSON = "application/json"
 _ERRORS = {
-    400: "The request cannot be read; ``field`` names where.",
+    400: "The request cannot be read, or has a field twice; ``field`` names where.",
     404: "No such model or feature service.",
+    405: "The path has no such method; the header Allow names those it has.",
     413: "The body or the batch is too large.",
+    431: "The head of the request is too large.",
     500: "A failure of the server, or damaged data in the online store.",
     503: "The online store is away, or no version of the model can answer yet.",
 }
@@ -35,8 +40,8 @@ def describe_api(project: Project, *, version: str, max_batch: int) -> Schema:
         "/get-online-features": {"post": _features(project, max_batch)},
         "/models": {"get": _plain("Every model, its rollout record and its loaded versions.")},
         "/health": {"get": _plain("Whether the process answers.")},
-        "/ready": {"get": _plain("Whether every model can answer.", errors=(503,))},
-        "/metrics": {"get": _operation("Counters for Prometheus.", {"text/plain": {"schema": {"type": "string"}}}, ())},
+        "/ready": {"get": _ready()},
+        "/metrics": {"get": _operation("Counters for Prometheus.", {"text/plain": {"schema": {"type": "string"}}})},
         "/openapi.json": {"get": _plain("This document.")},
     }
     for model in project.models:
@@ -78,7 +83,7 @@ def _features(project: Project, max_batch: int) -> Schema:
         "Feature values as Feast's own server answers them; give features or feature_service.",
         request,
         answer,
-        (400, 404, 413, 500, 503),
+        (404, 503),
     )
 
 
@@ -95,7 +100,7 @@ def _predict(model: Model, max_batch: int) -> Schema:
         f"Scores of {model.name} for one event or several, with the features they were made from.",
         {"anyOf": forms},
         {"anyOf": [one, many]},
-        (400, 413, 500, 503),
+        (503,),
     )
 
 
@@ -110,15 +115,28 @@ def _event(stream: EventStream) -> Schema:
 
 def _field(kind: FieldType) -> Schema:
     if isinstance(kind, Int64):
-        made: Schema = dict(_INT64)
+        made: Schema = {**_INT64, "description": f"64 bits.{_EXACT}"}
     elif isinstance(kind, Bool):
         made = {"type": "boolean"}
     elif isinstance(kind, String):
-        made = {"type": "string", "maxLength": kind.max_bytes}
+        made = _text(kind.max_bytes)
     else:
         bound = (2**53 - 1) / kind.scale
         made = {"type": "number", "minimum": -bound, "maximum": bound}
     return {"anyOf": [made, {"type": "null"}]} if kind.nullable else made
+
+
+def _text(max_bytes: int) -> Schema:
+    """A text of so many bytes, of which JSON Schema cannot speak: it counts characters."""
+    forms: list[Schema] = [
+        {"maxLength": max_bytes // size, "pattern": f"^[{characters}]*$"} for size, characters in _UTF8_CLASSES.items()
+    ]
+    return {
+        "type": "string",
+        "maxLength": max_bytes,
+        "description": f"At most {max_bytes} bytes of UTF-8, also where widths of characters are mixed.",
+        "anyOf": [*forms, {"maxLength": max_bytes // 4}],
+    }
 
 
 def _key(view: FeatureView, max_batch: int) -> Schema:
@@ -164,9 +182,15 @@ def _no_items() -> Schema:
     return {"type": "array", "maxItems": 0}
 
 
-def _plain(summary: str, *, errors: Sequence[int] = ()) -> Schema:
+def _plain(summary: str) -> Schema:
     """A question without a body."""
-    return _operation(summary, {_JSON: {"schema": {"type": "object"}}}, errors)
+    return _operation(summary, {_JSON: {"schema": {"type": "object"}}})
+
+
+def _ready() -> Schema:
+    made = _plain("Whether every model can answer.")
+    made["responses"]["503"] = {**made["responses"]["200"], "description": "Some model cannot; ``reasons`` says why."}
+    return made
 
 
 def _asked(summary: str, request: Schema, answer: Schema, errors: Sequence[int]) -> Schema:
@@ -174,9 +198,10 @@ def _asked(summary: str, request: Schema, answer: Schema, errors: Sequence[int])
     return {"requestBody": body, **_operation(summary, {_JSON: {"schema": answer}}, errors)}
 
 
-def _operation(summary: str, content: Schema, errors: Sequence[int]) -> Schema:
+def _operation(summary: str, content: Schema, errors: Sequence[int] = ()) -> Schema:
+    """An operation; ``errors`` are those that not every request may be answered with."""
     responses: Schema = {"200": {"description": "The answer", "content": content}}
-    for status in errors:
+    for status in sorted({400, 405, 413, 431, 500, *errors}):
         schema = {"schema": {"$ref": "#/components/schemas/Error"}}
         responses[str(status)] = {"description": _ERRORS[status], "content": {_JSON: schema}}
     return {"summary": summary, "responses": responses}

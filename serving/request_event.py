@@ -8,6 +8,7 @@ from typing import Any
 from headrace.clock import parse_us
 from headrace.spec.streams import EventStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
+from headrace.spec.whole_numbers import whole_number
 from serving.http.request_error import RequestError
 
 __all__ = ["EventReader", "RequestEvent", "read_key"]
@@ -73,6 +74,8 @@ class EventReader:
         return RequestEvent(fields[self._stream.id], time_us, fields)
 
     def _time_us(self, given: object, now_us: int) -> int:
+        if isinstance(given, float):
+            given = whole_number(given)
         if isinstance(given, str):
             if not _ISO.fullmatch(given):
                 raise ValueError("is no time; write it as 2018-04-01T00:00:31.000001Z, or integer microseconds")
@@ -103,6 +106,8 @@ def _reader(kind: FieldType) -> Callable[[Any], Any]:
 
 
 def _read_int(given: object) -> int:
+    if type(given) is float:
+        given = whole_number(given)
     if type(given) is not int:
         raise ValueError(f"is {_kind(given)}; give an integer")
     if given not in _INT64:

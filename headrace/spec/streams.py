@@ -15,6 +15,12 @@ __all__ = ["UNVERSIONED", "EventStream", "LabelStream", "LabelledStream", "check
 
 UNVERSIONED = "unversioned"
 """Marks a field that is no part of a definition's version: it changes no value of any feature."""
+_ROLES = {
+    "key": "name the field producers partition by; any Int64 or String that a feature could be of will do",
+    "time": "name the field of the event time; where producers have none, let them write when they send",
+    "id": "a stream needs an id, by which an event that comes twice is known; a producer without one makes a random"
+    " UUID for each event, once, before it first tries to send it",
+}
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
@@ -67,6 +73,9 @@ class EventStream:
 
     def __post_init__(self) -> None:
         check_name(self.name, what="event stream")
+        for role, given in (("key", self.key), ("time", self.time), ("id", self.id)):
+            if not isinstance(given, str) or not given:
+                raise DefinitionError(f"stream {self.name!r}: {role} is {given!r}", hint=_ROLES[role])
         if not isinstance(self.schema, Mapping) or not self.schema:
             raise DefinitionError(
                 f"stream {self.name!r}: schema is {self.schema!r}",
@@ -127,6 +136,10 @@ class LabelStream:
         check_name(self.name, what="label stream")
         if not isinstance(self.of, EventStream):
             raise DefinitionError(f"label stream {self.name!r}: of is {self.of!r}", hint="give an EventStream")
+        if not isinstance(self.value, str) or not self.value:
+            raise DefinitionError(
+                f"label stream {self.name!r}: value is {self.value!r}", hint="name the field of the outcome, 0 or 1"
+            )
         object.__setattr__(self, "format", _format(self.format, what=f"label stream {self.name!r}"))
         if self.value in self.of.schema or self.value == self.of.time:
             raise DefinitionError(

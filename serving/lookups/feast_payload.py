@@ -13,7 +13,7 @@ import msgspec
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from headrace.spec.types import Int64, String
-from serving.http.json_body import check_depth, read_json
+from serving.http.json_body import check_depth, count_members, read_json
 from serving.http.request_error import RequestError
 from serving.lookups.feast_answer import FeatureShape
 from serving.request_event import read_key
@@ -29,9 +29,15 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
 
     features: msgspec.Raw = msgspec.Raw()
     feature_service: msgspec.Raw = msgspec.Raw()
-    entities: dict[str, list[Any]] = {}
-    full_feature_names: bool = False
-    include_feature_view_version_metadata: bool = False
+    entities: dict[str, list[Any]] | msgspec.UnsetType = msgspec.UNSET
+    full_feature_names: bool | msgspec.UnsetType = msgspec.UNSET
+    include_feature_view_version_metadata: bool | msgspec.UnsetType = msgspec.UNSET
+
+    def count(self) -> int:
+        """How many different fields it has, those of the entities included."""
+        rest = (self.entities, self.full_feature_names, self.include_feature_view_version_metadata)
+        given = len(rest) - rest.count(msgspec.UNSET) + bool(self.features) + bool(self.feature_service)
+        return given + (0 if self.entities is msgspec.UNSET else len(self.entities))
 
 
 _KNOWN = frozenset(_Request.__struct_fields__)
@@ -99,11 +105,13 @@ class FeastPayload:
         wanted = (
             bytes(request.features),
             bytes(request.feature_service),
-            request.full_feature_names,
-            request.include_feature_view_version_metadata,
+            request.full_feature_names is True,
+            request.include_feature_view_version_metadata is True,
         )
         shape = self._shapes.get(wanted)
-        if shape is not None:
+        # A known shape's features are texts, so every field there is stands in the request or its entities. What has
+        # more, one twice or some among its keys, is looked at in full.
+        if shape is not None and count_members(body) == request.count():
             return FeatureQuery(shape, self._entities(request.entities, shape))
         query = self._check(read_json(body, max_depth=self._max_depth))
         if len(self._shapes) >= _MOST_SHAPES:

@@ -10,22 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.config import StreamSettings
 from headrace.spec.types import FieldType, String
 from streams.formats.arrow_columns import DTYPES
-from streams.formats.arrow_framing import FramingError, check_stream
+from streams.formats.arrow_framing import FramingError, TooManyPartsError, check_stream
 from streams.formats.arrow_reader import ArrowPart, ArrowReader, FramedMessage
 from streams.formats.column_check import ColumnCheck
 from streams.formats.decode import Decoded, Refusal
-from streams.formats.message_check import Refused
+from streams.formats.message_check import USUAL_BOUNDS, Refused, beyond
 from streams.messages.payloads import Payloads
 
-__all__ = ["MOST_BYTES", "MOST_ROWS", "ArrowDecoder"]
+__all__ = ["ArrowDecoder"]
 
 I64 = NDArray[np.int64]
-MOST_BYTES = 16_777_216
-"""Of one message. Brokers take one megabyte unless told otherwise."""
-MOST_ROWS = 65_536
-"""Of one message."""
 _MOST_TOGETHER = 256
 """Messages read as one stream; one that is damaged makes all of them be read again alone."""
 
@@ -39,6 +36,7 @@ class ArrowDecoder:
         earliest_us: times before this are refused.
         future_us: times further than this ahead of the arrival are refused.
         values: integer field -> the only values it may have; others are refused as ``bad_label``.
+        bounds: bytes, rows and parts a message may have.
     """
 
     malformed = "malformed_arrow"
@@ -51,9 +49,11 @@ class ArrowDecoder:
         earliest_us: int = 0,
         future_us: int = 0,
         values: Mapping[str, frozenset[int]] | None = None,
+        bounds: StreamSettings = USUAL_BOUNDS,
     ) -> None:
         self._schema = dict(schema)
         self._time = time
+        self._bounds = bounds
         self._check = ColumnCheck(self._schema, time, earliest_us, future_us, values)
         self._reader = ArrowReader(self._schema, time)
         self._usual = b""
@@ -101,11 +101,12 @@ class ArrowDecoder:
 
     def _groups(self, messages: Payloads, refused: list[Refusal]) -> Iterator[list[FramedMessage]]:
         """Messages that can be read together, in their order."""
+        most_bytes = self._bounds.max_arrow_bytes
         group: list[FramedMessage] = []
         for number, size in enumerate(messages.sizes.tolist()):
             try:
-                if size > MOST_BYTES:
-                    raise Refused("too_large", f"{size} bytes; a message may have {MOST_BYTES}")
+                if size > most_bytes:
+                    raise Refused("too_large", beyond(f"{size} bytes", "max_arrow_bytes", most_bytes))
                 message = self._framed(number, messages[number])
             except Refused as refusal:
                 refused.append(Refusal(row=number, reason=refusal.reason, detail=refusal.detail))
@@ -122,13 +123,16 @@ class ArrowDecoder:
             yield group
 
     def _framed(self, number: int, data: bytes) -> FramedMessage:
+        bounds = self._bounds
         try:
-            framing = check_stream(data, self._usual)
+            framing = check_stream(data, self._usual, most_parts=bounds.max_arrow_parts)
+        except TooManyPartsError as error:
+            raise Refused("too_large", beyond(str(error), "max_arrow_parts", bounds.max_arrow_parts)) from error
         except FramingError as error:
             raise Refused("malformed_arrow", str(error)) from error
         self._usual = framing.schema
-        if framing.rows > MOST_ROWS:
-            raise Refused("too_large", f"{framing.rows} rows; a message may have {MOST_ROWS}")
+        if framing.rows > bounds.max_arrow_rows:
+            raise Refused("too_large", beyond(f"{framing.rows} rows", "max_arrow_rows", bounds.max_arrow_rows))
         return FramedMessage(number, data, framing)
 
     def _read(self, group: list[FramedMessage], refused: list[Refusal]) -> list[ArrowPart]:

@@ -7,12 +7,11 @@ memory. Arrow's Python interface has no limit for that, so the flatbuffers at th
 """
 
 import struct
+from itertools import count
 from typing import NamedTuple
 
-__all__ = ["MOST_PARTS", "Framing", "FramingError", "check_stream"]
+__all__ = ["Framing", "FramingError", "TooManyPartsError", "check_stream"]
 
-MOST_PARTS = 1_024
-"""Schema, dictionaries and batches of one message."""
 _MARKER = 0xFFFFFFFF
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 """Arrow's numbers of header types."""
@@ -23,6 +22,10 @@ _U16, _I32, _U32, _I64 = (struct.Struct(code) for code in ("<H", "<i", "<I", "<q
 
 class FramingError(Exception):
     """The bytes are no stream that is read here; the text says why."""
+
+
+class TooManyPartsError(FramingError):
+    """It has more schemas, dictionaries and batches than it may."""
 
 
 class Framing(NamedTuple):
@@ -38,21 +41,23 @@ class Framing(NamedTuple):
     """As claimed."""
 
 
-def check_stream(message: bytes, usual: bytes = b"") -> Framing:
+def check_stream(message: bytes, usual: bytes = b"", *, most_parts: int) -> Framing:
     """Walk over the parts of a stream.
 
     Args:
         message: the stream.
         usual: a schema given by an earlier call; a message that begins with it is walked over faster.
+        most_parts: schema, dictionaries and batches it may have; the mark of its end is none of them.
 
     Raises:
-        FramingError: it ends early, has too many parts, or a compressed body.
+        TooManyPartsError: it has more.
+        FramingError: it ends early, or has a compressed body.
     """
     schema = usual if usual and message.startswith(usual) else b""
     at, end = len(schema), len(message)
     batches, dictionaries, rows = 0, 0, 0
     try:
-        for number in range(int(bool(schema)), MOST_PARTS):
+        for number in count(int(bool(schema))):
             start = at
             if at == end and number:
                 return Framing(schema, start, batches, dictionaries, rows)
@@ -65,6 +70,8 @@ def check_stream(message: bytes, usual: bytes = b"") -> Framing:
                 if at != end:
                     raise FramingError(f"it ends at byte {at}, the message does not")
                 return Framing(schema, start, batches, dictionaries, rows)
+            if number >= most_parts:
+                raise TooManyPartsError(f"more than {most_parts} parts")
             if size > end - at:
                 raise FramingError(f"it ends at byte {end}, inside its part {number}")
             kind, claimed, body = _part(message[at : at + size])
@@ -80,7 +87,7 @@ def check_stream(message: bytes, usual: bytes = b"") -> Framing:
             schema = schema or message[:at]
     except struct.error as error:
         raise FramingError(f"no Arrow part at byte {at}") from error
-    raise FramingError(f"it has more than {MOST_PARTS} parts")
+    raise AssertionError("a message has an end")
 
 
 def _part(head: bytes) -> tuple[int, int, int]:

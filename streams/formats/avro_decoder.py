@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.clock import Clock, SystemClock
+from headrace.config import StreamSettings
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 from streams.formats import avro_kernels as kernels
 from streams.formats.avro_program import AvroProgram, compile_schema
 from streams.formats.column_check import ColumnCheck
 from streams.formats.decode import Decoded, Refusal
-from streams.formats.message_check import MAX_MESSAGE_BYTES
+from streams.formats.message_check import USUAL_BOUNDS, beyond
 from streams.messages.payloads import Payloads
 from streams.schemas.avro_schema import SchemaRefusedError
 from streams.schemas.schema_registry import SchemaRegistry, WriterSchema
@@ -20,6 +22,10 @@ __all__ = ["AvroDecoder"]
 I64 = NDArray[np.int64]
 _MOST_SCHEMAS = 1_000
 """Kept at once; ids are chosen by whoever writes to the topic."""
+_UNKNOWN_FOR_US = 10_000_000
+"""A schema that the registry did not have is not asked for again so long."""
+_MOST_UNKNOWN = 10_000
+"""Remembered at once."""
 _WORDS = {
     kernels.CUT: "the record ends at byte {place}, in the middle of a value",
     kernels.BAD_NUMBER: "the number before byte {place} does not fit its type",
@@ -27,7 +33,6 @@ _WORDS = {
     kernels.BAD_BRANCH: "the union before byte {place} has no such branch",
     kernels.BAD_BOOLEAN: "byte {place} is no truth value",
     kernels.BAD_SYMBOL: "the enum before byte {place} has no such symbol",
-    kernels.TOO_DEEP: f"nested more than {kernels.MOST_DEEP} deep at byte {{place}}",
     kernels.SPENT: "too many steps at byte {place}",
     kernels.LEFT_OVER: "the record ends at byte {place}, the message does not",
 }
@@ -43,6 +48,8 @@ class AvroDecoder:
         earliest_us: times before this are refused.
         future_us: times further than this ahead of the arrival are refused.
         values: integer field -> the only values it may have; others are refused as ``bad_label``.
+        bounds: how large and how deep a message may be, and how many schemas a batch may ask for.
+        clock: says when an unknown schema may be asked for again; the wall clock when absent.
     """
 
     malformed = "malformed_avro"
@@ -56,14 +63,21 @@ class AvroDecoder:
         earliest_us: int = 0,
         future_us: int = 0,
         values: Mapping[str, frozenset[int]] | None = None,
+        bounds: StreamSettings = USUAL_BOUNDS,
+        clock: Clock | None = None,
     ) -> None:
         self._schema = dict(schema)
         self._time = time
         self._registry = registry
+        self._bounds, self._clock = bounds, clock or SystemClock()
         self._check = ColumnCheck(self._schema, time, earliest_us, future_us, values)
         self._programs: dict[int, AvroProgram | tuple[str, str]] = {}
         """Schema id -> program, or the reason and detail of the refusal of all its messages."""
-        self._stack = np.zeros(kernels.MOST_DEEP, dtype=np.int64)
+        self._unknown: dict[int, int] = {}
+        """Id the registry did not have -> when it said so."""
+        self._lookups = 0
+        """Of this batch."""
+        self._stack = np.zeros(bounds.max_depth, dtype=np.int64)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -86,11 +100,11 @@ class AvroDecoder:
         states, places = np.full(n, kernels.CUT, dtype=np.uint8), np.zeros(n, dtype=np.int64)
         ids = np.empty(n, dtype=np.int64)
         kernels.read_ids(messages.buffer, messages.bounds, ids)
-        large = messages.sizes > MAX_MESSAGE_BYTES
+        large = messages.sizes > self._bounds.max_message_bytes
         refused = self._too_large(messages, np.flatnonzero(large))
         ids[large] = -2
-        for schema_id in _different(ids):
-            rows = np.flatnonzero(ids == schema_id)
+        self._lookups = 0
+        for schema_id, rows in _by_id(ids):
             program = self._program(schema_id) if schema_id >= -1 else None
             if isinstance(program, AvroProgram):
                 kernels.read_records(
@@ -136,10 +150,23 @@ class AvroDecoder:
         known = self._programs.get(schema_id)
         if known is not None:
             return known
+        # An id may be registered any time, so this is remembered for a moment only; a clock that went back ends it.
+        now_us = self._clock.now_us()
+        if 0 <= now_us - self._unknown.get(schema_id, -_UNKNOWN_FOR_US) < _UNKNOWN_FOR_US:
+            return "unknown_schema", f"the schema registry had no schema {schema_id} a moment ago"
+        most = self._bounds.max_schema_lookups
+        if self._lookups >= most:
+            detail = f"schema {schema_id} was not asked for: {most} others of this batch were"
+            return "unknown_schema", f"{detail}, which is stream.max_schema_lookups"
         found = self._registry.schema(schema_id)
+        self._lookups += 1
         if found is None:
-            # Not remembered: it may be registered any time.
+            self._unknown.pop(schema_id, None)
+            if len(self._unknown) >= _MOST_UNKNOWN:
+                del self._unknown[next(iter(self._unknown))]  # the oldest
+            self._unknown[schema_id] = now_us
             return "unknown_schema", f"the schema registry has no schema {schema_id}"
+        self._unknown.pop(schema_id, None)
         if len(self._programs) >= _MOST_SCHEMAS:
             self._programs.clear()
         made = self._programs[schema_id] = self._compile(schema_id, found)
@@ -152,6 +179,8 @@ class AvroDecoder:
             return compile_schema(found.text, found.references, self._schema, self._time)
         except SchemaRefusedError as error:
             return "wrong_schema", f"schema {schema_id}: {error}"
+        except RecursionError:  # types that name each other in a long row are not nested in the text
+            return "wrong_schema", f"schema {schema_id}: its types hold each other too deep"
 
     def _unread(self, row: int, state: int, place: int, schema_id: int, program: AvroProgram) -> Refusal:
         if state == kernels.WRONG_BRANCH:
@@ -159,14 +188,17 @@ class AvroDecoder:
         if state == kernels.TOO_MANY_DIGITS:
             detail = f"field {self.fields[place]!r} has more digits than a double holds exactly"
             return Refusal(row=row, reason="out_of_range", detail=detail)
+        if state == kernels.TOO_DEEP:
+            deeper = f"schema {schema_id}: nested deeper at byte {place}"
+            return Refusal(row=row, reason="too_large", detail=beyond(deeper, "max_depth", self._bounds.max_depth))
         return Refusal(
             row=row, reason="malformed_avro", detail=f"schema {schema_id}: {_WORDS[state].format(place=place)}"
         )
 
     def _too_large(self, messages: Payloads, rows: I64) -> list[Refusal]:
-        sizes = messages.sizes[rows].tolist()
+        sizes, most = messages.sizes[rows].tolist(), self._bounds.max_message_bytes
         return [
-            Refusal(row=row, reason="too_large", detail=f"{size} bytes; a message may have {MAX_MESSAGE_BYTES}")
+            Refusal(row=row, reason="too_large", detail=beyond(f"{size} bytes", "max_message_bytes", most))
             for row, size in zip(rows.tolist(), sizes, strict=True)
         ]
 
@@ -199,12 +231,14 @@ class AvroDecoder:
         return columns, nulls, sizes
 
 
-def _different(ids: I64) -> list[int]:
-    """The schema ids there are, of which there is one nearly always."""
+def _by_id(ids: I64) -> list[tuple[int, I64]]:
+    """The schema ids there are, of which there is one nearly always, and their rows; the most frequent first."""
     if len(ids) and (ids == ids[0]).all():
-        return [int(ids[0])]
-    found: list[int] = np.unique(ids).tolist()
-    return found
+        return [(int(ids[0]), np.arange(len(ids)))]
+    order = np.argsort(ids, kind="stable")
+    found, starts = np.unique(ids[order], return_index=True)
+    groups = zip(found.tolist(), np.split(order, starts[1:]), strict=True) if len(found) else ()
+    return sorted(groups, key=lambda group: -len(group[1]))
 
 
 def _texts(

@@ -34,7 +34,6 @@ __all__ = [
     "LEFT_OVER",
     "LONG",
     "LONG_REAL",
-    "MOST_DEEP",
     "NEXT",
     "NULL",
     "PRESENT",
@@ -100,13 +99,11 @@ ABSENT, PRESENT = 0, 1
     TOO_MANY_DIGITS,
 ) = range(12)
 """What became of a message; the last two say where in words and fields, the others in bytes."""
-MOST_DEEP = 64
-"""Records, arrays and maps within each other."""
 
 _HEADER_BYTES = 5
-_STEPS_PER_BYTE = 160
-"""Between two bytes lie at most MOST_DEEP returns and as many calls, so no message in order needs as many: a second
-fence, should the first, that a value without bytes takes no step, have a hole."""
+_STEPS_PER_BYTE, _STEPS_PER_LEVEL = 32, 2
+"""Between two bytes lie at most as many returns as a message may be deep, and as many calls, so none in order needs
+more: a second fence, should the first, that a value without bytes takes no step, have a hole."""
 _EXACT = 2**53
 _FAR = 2**62
 _POW10 = 10.0 ** np.arange(23)
@@ -192,7 +189,7 @@ def _record(
     """(FINE or what is wrong, where; for WRONG_BRANCH the number of its words)."""
     pc = 0
     depth = 0
-    steps = len(program) + _STEPS_PER_BYTE * (end - i) + 64
+    steps = len(program) + (_STEPS_PER_BYTE + _STEPS_PER_LEVEL * len(stack)) * (end - i) + 64
     while True:
         steps -= 1
         if steps < 0:
@@ -296,7 +293,7 @@ def _record(
             elif wrong == FINE and op == EMPTY_BLOCK:
                 pc -= 1
             elif wrong == FINE:
-                if depth >= MOST_DEEP:
+                if depth >= len(stack):
                     return TOO_DEEP, i
                 stack[depth] = value
                 depth += 1
@@ -308,7 +305,7 @@ def _record(
                 depth -= 1
                 pc = x
         elif op == CALL:
-            if depth >= MOST_DEEP:
+            if depth >= len(stack):
                 return TOO_DEEP, i
             stack[depth] = pc
             depth += 1
@@ -358,7 +355,7 @@ def read_records(
         bounds: int64 (n+1,), message r is ``buf[bounds[r]:bounds[r+1]]``.
         rows_m: messages of this schema.
         program: int64 (instructions, CODE).
-        stack: int64 (MOST_DEEP,), scratch.
+        stack: int64 (deep,), scratch; so many records, arrays and maps may stand in each other.
         cells_Fn: int64 out: integers, booleans, times; where a text starts in ``buf``.
         reals_Fn: float64 out.
         spans_Fn: int32 out: bytes of a text.

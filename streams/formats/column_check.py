@@ -14,6 +14,8 @@ __all__ = ["ColumnCheck", "Columns"]
 I64 = NDArray[np.int64]
 Columns = Mapping[str, NDArray[Any]]
 _MAX_STEPS = 2.0**53
+_UNCLAMPED_US = 2**62 - 1_000_000
+"""Seconds and milliseconds further away than this become about 2**62 µs, so that any of them fits a column."""
 
 
 class ColumnCheck:
@@ -103,7 +105,10 @@ class ColumnCheck:
         if self._time in nulls and nulls[self._time][row]:
             return "wrong_type", f"field {self._time!r} is null; it must be a timestamp"
         try:
-            check_time_bounds(int(columns[self._time][row]), arrival_us, self._earliest_us, self._future_us)
+            time_us = int(columns[self._time][row])
+            check_time_bounds(
+                time_us, arrival_us, self._earliest_us, self._future_us, is_clamped=abs(time_us) > _UNCLAMPED_US
+            )
         except Refused as refusal:
             return refusal.reason, refusal.detail
         raise AssertionError("some check failed")

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.config import StreamSettings
 from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 from streams.formats.json_scanner import BOOL, INT, LONG_NUMBER, PRESENT, REAL, TEXT, TIME, scan
-from streams.formats.message_check import MAX_MESSAGE_BYTES, Refused, bad_label, check_message, check_time_bounds
+from streams.formats.message_check import USUAL_BOUNDS, Refused, bad_label, check_message, check_time_bounds
 from streams.messages.payloads import Payloads
 
 __all__ = ["BatchDecoder", "Decoded", "Decoder", "Refusal", "event_decoder", "label_decoder", "label_fields"]
@@ -75,6 +76,7 @@ class Decoder:
         earliest_us: times before this are refused.
         future_us: times further than this ahead of the arrival are refused.
         values: integer field -> the only values it may have; others are refused as ``bad_label``.
+        bounds: how large and how deep a message may be.
     """
 
     malformed = "malformed_json"
@@ -87,12 +89,14 @@ class Decoder:
         earliest_us: int = 0,
         future_us: int = 0,
         values: Mapping[str, frozenset[int]] | None = None,
+        bounds: StreamSettings = USUAL_BOUNDS,
     ) -> None:
         self._schema = dict(schema)
         self._time = time
         self._earliest_us = earliest_us
         self._future_us = future_us
         self._allowed = dict(values or {})
+        self._bounds = bounds
         self._names = [*self._schema, *([time] if time is not None else [])]
         kinds = [_KINDS[type(kind)] for kind in self._schema.values()]
         self._kinds = np.array([*kinds, *([TIME] if time is not None else [])], dtype=np.uint8)
@@ -117,7 +121,7 @@ class Decoder:
         ok = np.empty(n, dtype=np.bool_)
         names = self._name_texts
         scan(buf, bounds, names.buffer, names.bounds, self._kinds, cells, reals, spans, flags, ok)
-        ok &= messages.sizes <= MAX_MESSAGE_BYTES
+        ok &= messages.sizes <= self._bounds.max_message_bytes
         columns: dict[str, NDArray[np.generic]] = {}
         nulls: dict[str, NDArray[np.bool_]] = {}
         for f, (name, kind) in enumerate(self._schema.items()):
@@ -180,7 +184,7 @@ class Decoder:
         Raises:
             Refused: it is not used.
         """
-        values = check_message(message, self._schema, self._time)
+        values = check_message(message, self._schema, self._time, self._bounds)
         if self._time is not None:
             check_time_bounds(values[self._time], arrival_us, self._earliest_us, self._future_us)
         for name, allowed in self._allowed.items():
@@ -189,15 +193,17 @@ class Decoder:
         return values
 
 
-def event_decoder(stream: EventStream) -> Decoder:
+def event_decoder(stream: EventStream, bounds: StreamSettings = USUAL_BOUNDS) -> Decoder:
     """Decoder of a stream's topic."""
-    return Decoder(stream.schema, time=stream.time, earliest_us=stream.earliest_us, future_us=stream.future_us)
+    return Decoder(
+        stream.schema, time=stream.time, earliest_us=stream.earliest_us, future_us=stream.future_us, bounds=bounds
+    )
 
 
-def label_decoder(labels: LabelStream) -> Decoder:
+def label_decoder(labels: LabelStream, bounds: StreamSettings = USUAL_BOUNDS) -> Decoder:
     """Decoder of a label stream's topic."""
     schema, values = label_fields(labels)
-    return Decoder(schema, values=values)
+    return Decoder(schema, values=values, bounds=bounds)
 
 
 def label_fields(labels: LabelStream) -> tuple[Mapping[str, FieldType], Mapping[str, frozenset[int]]]:

@@ -10,20 +10,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from feature_store.json_depth import is_deeper
 from headrace.clock import format_us
+from headrace.config import StreamSettings
 from headrace.spec.types import Bool, FieldType, Float64, Int64, String
+from headrace.spec.whole_numbers import whole_number
 
-__all__ = ["MAX_MESSAGE_BYTES", "NULL_INT", "Refused", "bad_label", "check_message", "check_time_bounds"]
+__all__ = ["NULL_INT", "USUAL_BOUNDS", "Refused", "bad_label", "beyond", "check_message", "check_time_bounds"]
 
-MAX_MESSAGE_BYTES = 65_536
-"""A flat event is a few hundred bytes; beyond this it is somebody's mistake."""
+USUAL_BOUNDS = StreamSettings()
+"""Where nobody set others."""
 NULL_INT = -(2**63)
 """The one int64 that stands for null in the exact form, and is therefore no value."""
-_MOST_DEEP = 64
-"""An event is flat, so this is no bound on any; it keeps the reason from depending on how deep Python recurses."""
 _MAX_STEPS = 2**53
 _SHOWN = 80
 """Most characters of a producer's value that are repeated in a detail."""
@@ -50,20 +51,23 @@ class Refused(Exception):  # a verdict on a message, not an error of ours
         self.detail = detail
 
 
-def check_message(value: bytes, schema: Mapping[str, FieldType], time: str | None) -> dict[str, Any]:
-    """Values by field name, time as microseconds; nullable fields may be absent.
+def check_message(
+    value: bytes, schema: Mapping[str, FieldType], time: str | None, bounds: StreamSettings = USUAL_BOUNDS
+) -> dict[str, Any]:
+    """Values by field name, time as microseconds of any size; nullable fields may be absent.
 
     Args:
         value: the message.
         schema: fields and types without the time.
         time: name of the time field; None when the message has none.
+        bounds: how large and how deep it may be.
 
     Raises:
         Refused: says why.
     """
-    if len(value) > MAX_MESSAGE_BYTES:
-        raise Refused("too_large", f"{len(value)} bytes; a message may have {MAX_MESSAGE_BYTES}")
-    found = _parse(value)
+    if len(value) > bounds.max_message_bytes:
+        raise Refused("too_large", beyond(f"{len(value)} bytes", "max_message_bytes", bounds.max_message_bytes))
+    found = _parse(value, bounds.max_depth)
     for name in found:
         if name not in schema and name != time:
             raise Refused("unknown_field", f"field {_shown(name)} is not declared")
@@ -80,30 +84,54 @@ def check_message(value: bytes, schema: Mapping[str, FieldType], time: str | Non
     return values
 
 
+def beyond(given: str, setting: str, most: int) -> str:
+    """Detail of a message beyond a bound.
+
+    >>> beyond("70000 bytes", "max_message_bytes", 65_536)
+    '70000 bytes; a message may have 65536, by stream.max_message_bytes'
+    """
+    return f"{given}; a message may have {most}, by stream.{setting}"
+
+
 def bad_label(name: str, value: int, allowed: frozenset[int]) -> tuple[str, str]:
     """Reason and detail of an outcome that is none."""
     return "bad_label", f"field {name!r} is {value}; it may be {sorted(allowed)}"
 
 
-def check_time_bounds(time_us: int, arrival_us: int, earliest_us: int, future_us: int) -> None:
-    """Refuse a time before the stream's beginning or too far ahead of the arrival."""
+def check_time_bounds(
+    time_us: int, arrival_us: int, earliest_us: int, future_us: int, *, is_clamped: bool = False
+) -> None:
+    """Refuse a time before the stream's beginning or too far ahead of the arrival.
+
+    Args:
+        time_us: as the producer gave it, of any size.
+        arrival_us: when it came.
+        earliest_us: times before this are refused.
+        future_us: times further than this ahead of the arrival are refused.
+        is_clamped: the producer's was this far or further.
+
+    Raises:
+        Refused: says the time.
+    """
+    given = f"{_shown(time_us)} µs" + (" or further" if is_clamped else "")
     if time_us < earliest_us:
-        raise Refused("before_earliest", f"{time_us} µs is before the stream's earliest, {format_us(earliest_us)}")
+        raise Refused("before_earliest", f"{given} is before the stream's earliest, {format_us(earliest_us)}")
     if time_us > arrival_us + future_us:
-        raise Refused("future", f"{_days(time_us - arrival_us)} ahead of its arrival; {_days(future_us)} are allowed")
+        ahead = f"{_days(time_us - arrival_us)} ahead of its arrival"
+        raise Refused("future", f"{given} is {ahead}; {_days(future_us)} are allowed")
 
 
 def _days(length_us: int) -> str:
-    return f"{length_us / 86_400e6:.4g} days"
+    return f"{Decimal(length_us) / 86_400_000_000:.4g} days"  # a Decimal, because a time may be larger than any float
 
 
-def _parse(value: bytes) -> dict[str, Any]:
+def _parse(value: bytes, max_depth: int) -> dict[str, Any]:
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused("malformed_json", f"not UTF-8 at byte {error.start}") from error
-    if is_deeper(value, _MOST_DEEP):
-        raise Refused("malformed_json", f"nested more than {_MOST_DEEP} deep")
+    if is_deeper(value, max_depth):  # asked first, so that how deep Python recurses decides nothing
+        raise Refused("too_large", beyond("nested deeper", "max_depth", max_depth))
     try:
         found = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_int, parse_float=_float
@@ -149,6 +177,8 @@ def _check_field(name: str, kind: FieldType, value: Any) -> Any:
         return value if isinstance(value, bool) else _wrong_type(name, kind, value)
     if isinstance(kind, String):
         return _check_text(name, kind, value)
+    if isinstance(kind, Int64) and isinstance(value, float):
+        value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, int if isinstance(kind, Int64) else int | float):
         return _wrong_type(name, kind, value)
     if isinstance(kind, Int64):
@@ -180,9 +210,10 @@ def _check_text(name: str, kind: String, value: Any) -> str:
 
 
 def _check_time(name: str, value: Any) -> int:
+    if isinstance(value, float):
+        value = whole_number(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        # Clamped so that any integer fits a column; both ends are refused by the bounds anyway.
-        return max(min(value, 2**62), -(2**62))
+        return value  # of any size: what fits no column is refused by the bounds, with the value as it was given
     if not isinstance(value, str):
         raise Refused(
             "wrong_type",

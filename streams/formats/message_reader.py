@@ -54,6 +54,6 @@ def open_readers(settings: Settings) -> OpenReader:
     """Makes readers; a schema registry is opened when a format needs one."""
 
     def open_reader(topic: EventStream | LabelStream) -> FormatReader:
-        return FormatReader(stream_decoder(topic, lambda: open_registry(settings)))
+        return FormatReader(stream_decoder(topic, lambda: open_registry(settings), settings.stream))
 
     return open_reader

@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["PRIMITIVES", "AvroTypes", "SchemaRefusedError", "parse_schema", "type_words"]
+from feature_store.json_depth import is_deeper
+
+__all__ = ["MOST_JSON_DEEP", "PRIMITIVES", "AvroTypes", "SchemaRefusedError", "parse_schema", "type_words"]
 
 PRIMITIVES = frozenset(("null", "boolean", "int", "long", "float", "double", "bytes", "string"))
 _MOST_CHARACTERS = 1_000_000
 _MOST_DEEP = 64
+MOST_JSON_DEEP = 256
+"""Arrays and objects of a schema's text: a record in a record is three deeper."""
 _SHOWN = 80
 
 AvroType = str | list[Any] | dict[str, Any]
@@ -72,6 +76,8 @@ def type_words(kind: Any) -> str:
 def _load(text: str) -> Any:
     if len(text) > _MOST_CHARACTERS:
         raise SchemaRefusedError(f"the schema has {len(text)} characters; it may have {_MOST_CHARACTERS}")
+    if is_deeper(text.encode("utf-8", "replace"), MOST_JSON_DEEP):
+        raise SchemaRefusedError(f"the schema's text is nested more than {MOST_JSON_DEEP} deep")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

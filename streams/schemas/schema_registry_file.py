@@ -11,13 +11,15 @@ import fcntl
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from feature_store.json_depth import is_deeper
 from headrace.durable_files import write_file
 from headrace.errors import IntegrityError, RejectedError
 from streams.schemas.avro_compatibility import unreadable
-from streams.schemas.avro_schema import SchemaRefusedError, parse_schema
+from streams.schemas.avro_schema import MOST_JSON_DEEP, AvroTypes, SchemaRefusedError, parse_schema
 from streams.schemas.schema_registry import WriterSchema
 
 __all__ = ["FileSchemaRegistry"]
@@ -41,7 +43,10 @@ class FileSchemaRegistry:
         Raises:
             IntegrityError: its file is damaged.
         """
-        found = _read(self._folder / "ids" / f"{schema_id}.json")
+        path = self._folder / "ids" / f"{schema_id}.json"
+        found = _read(path)
+        if isinstance(found, _TooDeep):
+            return WriterSchema("AVRO", found.text)  # which whoever needs it refuses by its id
         return None if found is None else WriterSchema("AVRO", json.dumps(found))
 
     def register(self, subject: str, text: str) -> int:
@@ -59,13 +64,13 @@ class FileSchemaRegistry:
         schema = json.loads(text)
         with self._locked():
             versions_file = self._folder / "subjects" / f"{subject}.json"
-            versions = [int(number) for number in _read(versions_file) or ()]
+            versions = _versions(versions_file)
             stored = {number: _read(self._folder / "ids" / f"{number}.json") for number in versions}
             for number in versions:
                 if stored[number] == schema:
                     return number
             if versions:
-                problem = unreadable(new, parse_schema(json.dumps(stored[versions[-1]])))
+                problem = _unreadable(new, stored[versions[-1]])
                 if problem is not None:
                     raise RejectedError(
                         f"subject {subject!r} has schema {versions[-1]}, whose records cannot be read: {problem}",
@@ -93,10 +98,42 @@ class FileSchemaRegistry:
             yield
 
 
+@dataclass(frozen=True, slots=True)
+class _TooDeep:
+    """A file no schema can be read from; it equals none."""
+
+    text: str
+
+
+def _unreadable(new: AvroTypes, stored: Any) -> str | None:
+    """What keeps a new schema from reading records of a stored one; None when nothing does."""
+    try:
+        return unreadable(new, parse_schema(stored.text if isinstance(stored, _TooDeep) else json.dumps(stored)))
+    except SchemaRefusedError as error:
+        return str(error)
+    except RecursionError:  # types that name each other in a long row are not nested in the text
+        return "types hold each other too deep"
+
+
+def _versions(path: Path) -> list[int]:
+    """Ids of a subject, oldest first."""
+    found = _read(path)
+    try:
+        return [int(number) for number in found or ()]
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, "it is no list of ids") from error
+
+
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        data = path.read_bytes()
+        # Asked first: how deep Python recurses is no bound of ours.
+        return _TooDeep(data.decode()) if is_deeper(data, MOST_JSON_DEEP) else json.loads(data)
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise IntegrityError(f"{path} is damaged: {error}", hint="restore it; its id must keep its schema") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, what: object) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: {what}", hint="restore it; its id must keep its schema")

@@ -49,13 +49,13 @@ class SourceTasks:
 
     def _event_task(self, stream: EventStream) -> SourceTask:
         count = partition_counts(self._settings, [stream.name])[stream.name]
-        decoder = stream_decoder(stream, self._registry)
+        decoder = stream_decoder(stream, self._registry, self._settings.stream)
         return self._task(stream, count, decoder, event_schema(stream), event_routes(self._project, stream, count))
 
     def _label_task(self, labels: LabelStream) -> SourceTask:
         count = partition_counts(self._settings, [labels.name])[labels.name]
         routes = label_routes(self._project, labels, count)
-        decoder = stream_decoder(labels, self._registry)
+        decoder = stream_decoder(labels, self._registry, self._settings.stream)
         return self._task(labels, count, decoder, label_schema(labels), routes)
 
     def _registry(self) -> SchemaRegistry:

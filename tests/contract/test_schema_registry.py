@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headrace.config import SchemaRegistrySettings, Settings
-from headrace.errors import ConfigError, RejectedError, UnavailableError
+from headrace.errors import ConfigError, IntegrityError, RejectedError, UnavailableError
+from headrace.spec.types import Int64
+from streams.formats.avro_decoder import AvroDecoder
+from streams.messages.payloads import Payloads
 from streams.schemas.schema_registry import SchemaRegistry, WriterSchema
 from streams.schemas.schema_registry_choice import PatientRegistry, open_registry
 from streams.schemas.schema_registry_file import FileSchemaRegistry
@@ -109,6 +113,42 @@ def test_ids_stay_when_the_registry_is_opened_again(tmp_path: Path) -> None:
     again = FileSchemaRegistry(tmp_path)
 
     assert [again.register("sales-value", text) for text in (FIRST, WIDER[0])] == [first, second]
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def test_a_file_that_is_nested_too_deep_is_a_schema_that_nobody_can_use(tmp_path: Path) -> None:
+    registry = FileSchemaRegistry(tmp_path)
+    first = registry.register("sales-value", FIRST)
+    (tmp_path / "ids" / "7.json").write_text(DEEP)
+    avro = AvroDecoder({"id": Int64()}, registry)
+
+    (refusal,) = avro.decode(Payloads.of([b"\x00\x00\x00\x00\x07\x02"]), np.zeros(1, np.int64)).refused
+    second = registry.register("other-value", sale(("id", "string")))
+
+    expected = "schema 7: the schema's text is nested more than 256 deep"
+    assert (refusal.reason, refusal.detail) == ("wrong_schema", expected)
+    assert (first, second) == (1, 8)
+
+
+def test_a_subject_whose_newest_schema_is_nested_too_deep_takes_none_and_says_so(tmp_path: Path) -> None:
+    registry = FileSchemaRegistry(tmp_path)
+    number = registry.register("sales-value", FIRST)
+    (tmp_path / "ids" / f"{number}.json").write_text(DEEP)
+
+    with pytest.raises(RejectedError, match=r"schema 1, whose records cannot be read: .* nested more than 256 deep"):
+        registry.register("sales-value", FIRST)
+
+
+@pytest.mark.parametrize("text", ["{", DEEP, '["a"]', "5"])
+def test_a_damaged_list_of_versions_is_named(tmp_path: Path, text: str) -> None:
+    registry = FileSchemaRegistry(tmp_path)
+    registry.register("sales-value", FIRST)
+    (tmp_path / "subjects" / "sales-value.json").write_text(text)
+
+    with pytest.raises(IntegrityError, match=r"sales-value\.json is damaged"):
+        registry.register("sales-value", FIRST)
 
 
 def test_many_writers_at_once_agree_on_ids(tmp_path: Path) -> None:

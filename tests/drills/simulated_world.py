@@ -217,8 +217,8 @@ class Process:
         self._clock_us = 0
         stream, labels = project.streams[0], project.labels[0]
         routes = event_routes(project, stream, PARTITIONS), label_routes(project, labels, PARTITIONS)
-        events = self._source(stream.name, event_decoder(stream), stream.time, routes[0])
-        outcomes = self._source(labels.name, label_decoder(labels), None, routes[1])
+        events = self._source(stream.name, event_decoder(stream, settings.stream), stream.time, routes[0])
+        outcomes = self._source(labels.name, label_decoder(labels, settings.stream), None, routes[1])
         self._sources = [events, outcomes]
         self._read_to = {
             (task.topic, commit.partition): commit.offset for task in self._sources for commit in task.commits

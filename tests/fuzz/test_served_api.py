@@ -123,7 +123,7 @@ def answerable(body: Any) -> Any:
     if isinstance(body, list):
         return [answerable(each) for each in body]
     if not isinstance(body, dict):
-        return int(body) if isinstance(body, float) and body.is_integer() else body
+        return int(body) if isinstance(body, float) and body.is_integer() and abs(body) >= 2**53 else body
     made = {name: answerable(each) for name, each in body.items()}
     if "at" in made:
         made["at"] = NOON_US

@@ -52,6 +52,8 @@ def questions(draw: st.DrawFn) -> list[bytes]:
             b'{"features": ["[5]"], "entities": {"card": [5]}}',
             b'{"features": ["spending:count_1d"], "entities": {"card": [5], "card": [6]}}',
             b'{"features": ["spending:count_1d"], "entities": {"card": [05]}}',
+            b'{"features": ["spending:count_1d"], "entities": {"card": [5.0]}}',
+            b'{"features": ["spending:count_1d"], "entities": {"card": [5]}, "entities": {"card": [6]}}',
             b'{"features": ["spending:count_1d"], "entities": {"card": [5]}, "features": [7]}',
             b'{"features": [], "entities": {"card": [5]}}',
             b"[5]",

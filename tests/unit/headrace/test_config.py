@@ -32,6 +32,16 @@ def test_the_environment_beats_the_file_beats_the_stack_beats_the_default(
         ({"HEADRACE_SERVE_PORT": "http"}, "serve.port is 'http'; give an integer"),
         ({"HEADRACE_STREAM_SNAPSHOT_EVERY_S": "often"}, "stream.snapshot_every_s is 'often'; give a number"),
         ({"HEADRACE_CONFIG": "nowhere.toml"}, "nowhere.toml does not exist"),
+        ({"HEADRACE_STREAM_MAX_DEPTH": "0"}, "stream.max_depth is 0; give 1 to 256"),
+        ({"HEADRACE_STREAM_MAX_DEPTH": "deep"}, "stream.max_depth is 'deep'; give an integer"),
+        ({"HEADRACE_STREAM_MAX_MESSAGE_BYTES": "67108865"}, "max_message_bytes is 67108865; give 64 to 67108864"),
+        ({"HEADRACE_STREAM_MAX_ARROW_BYTES": "-1"}, "stream.max_arrow_bytes is -1; give 1024 to"),
+        ({"HEADRACE_STREAM_MAX_ARROW_ROWS": "0"}, "stream.max_arrow_rows is 0; give 1 to"),
+        ({"HEADRACE_STREAM_MAX_ARROW_PARTS": "1"}, "stream.max_arrow_parts is 1; give 2 to"),
+        ({"HEADRACE_STREAM_MAX_SCHEMA_LOOKUPS": "0"}, "stream.max_schema_lookups is 0; give 1 to"),
+        ({"HEADRACE_SERVE_MAX_JSON_DEPTH": "2"}, "serve.max_json_depth is 2; give 3 to 256"),
+        ({"HEADRACE_SERVE_MAX_BATCH": "0"}, "serve.max_batch is 0; give 1 to"),
+        ({"HEADRACE_SERVE_MAX_BODY_BYTES": "20"}, "serve.max_body_bytes is 20; give 1024 to"),
     ],
 )
 def test_a_wrong_value_names_the_setting(tmp_path: Path, environ: dict[str, str], complaint: str) -> None:

@@ -163,3 +163,42 @@ def test_timestamps_have_decimals_in_threes() -> None:
         "2018-04-01T12:00:00.250Z",
         "2018-04-01T12:00:00.250001Z",
     ]
+
+
+TWICE = [
+    (b'{"features": ["spending:count_1d"], "entities": {"card": [5], "card": [6]}}', "card"),
+    (b'{"features": ["spending:count_1d"], "entities": {"card": [5]}, "entities": {"card": [6]}}', "entities"),
+    (b'{"features": ["spending:count_1d"], "entities": {"card": [5]}, "features": ["spending:count_1d"]}', "features"),
+    (b'{"full_feature_names": true, "features": ["spending:count_1d"], "entities": {"card": [5]},'
+     b' "full_feature_names": false}', "full_feature_names"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "field"), TWICE)
+def test_a_field_that_stands_there_twice_is_refused_whether_its_features_are_known_or_not(
+    body: bytes, field: str
+) -> None:
+    payload = FeastPayload(project, max_batch=3, max_depth=8)
+    known = b'{"features": ["spending:count_1d"], "entities": {"card": [5]}, "full_feature_names": %b}'
+    for _ in range(2):
+        with pytest.raises(RequestError) as refused:
+            payload.read(body)
+        assert (refused.value.field, refused.value.message) == (field, "stands there twice")
+        for flag in (b"true", b"false"):
+            assert payload.read(known % flag).entities == {"card": [5]}
+
+
+def test_a_key_may_be_written_with_a_point_and_stays_exact() -> None:
+    for _ in range(2):
+        query = read({"features": ["spending:count_1d"], "entities": {"card": [227.0, -0.0, 2.0**53 - 1]}})
+
+        assert query.entities == {"card": [227, 0, 2**53 - 1]}
+        assert [type(key) for key in query.entities["card"]] == [int] * 3
+    for key in (0.5, 2.0**53, 1e17):
+        with pytest.raises(RequestError, match="is a number; give an integer"):
+            read({"features": ["spending:count_1d"], "entities": {"card": [key]}})
+
+
+def test_half_a_surrogate_pair_is_called_that() -> None:
+    with pytest.raises(RequestError, match="half a surrogate pair"):
+        PAYLOAD.read(b'{"features": ["\\ud83d"], "entities": {"card": [1]}}')

@@ -71,6 +71,11 @@ def test_definitions_are_frozen() -> None:
     [
         (lambda: EventStream("Payments", key="a", time="t", id="i", schema={"a": Int64}), "'Payments'", "a-z"),
         (lambda: EventStream("p", key="b", time="t", id="i", schema={"a": Int64}), "'b'", "key"),
+        (lambda: EventStream("p", key="a", time="t", id=None, schema={"a": Int64}), "id is None", "random UUID"),
+        (lambda: EventStream("p", key="a", time="t", id="", schema={"a": Int64}), "id is ''", "random UUID"),
+        (lambda: EventStream("p", key=None, time="t", id="i", schema={"a": Int64}), "key is None", "partition by"),
+        (lambda: EventStream("p", key="a", time=None, id="i", schema={"a": Int64}), "time is None", "event time"),
+        (lambda: LabelStream("l", of=PAYMENTS, value=None, delay="1d"), "value is None", "outcome"),
         (lambda: EventStream("p", key="a", time="a", id="i", schema={"a": Int64}), "'a'", "leave it out"),
         (lambda: EventStream("p", key="a", time="t", id="i", schema={"a": float}), "float", "Int64"),
         (lambda: EventStream("p", key="a", time="t", id="i", schema={"a": Int64}, lateness="6 h"), "'6 h'", "'6h'"),

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from streams.formats.arrow_decoder import MOST_BYTES, MOST_ROWS
+from headrace.config import StreamSettings
 from streams.formats.decode import Decoded
 from streams.messages.payloads import Payloads
 from tests.format_cases import ARRIVAL_US, arrow_decoder, arrow_message
 
 US = pa.timestamp("us", "UTC")
+BOUNDS = StreamSettings()
 
 
 def batch(rows: int = 2, **changes: Any) -> pa.RecordBatch:
@@ -52,8 +53,8 @@ WHOLE = {
     "two streams": (GOOD + GOOD, "malformed_arrow", "the message does not"),
     "an Arrow file": (b"ARROW1\x00\x00" + GOOD, "malformed_arrow", ""),
     "compressed": (arrow_message([batch()], compression="zstd"), "malformed_arrow", "compressed"),
-    "too many rows": (arrow_message([batch(MOST_ROWS + 1)]), "too_large", "rows; a message may have"),
-    "too many bytes": (GOOD + bytes(MOST_BYTES), "too_large", "bytes; a message may have"),
+    "too many rows": (arrow_message([batch(BOUNDS.max_arrow_rows + 1)]), "too_large", "rows; a message may have"),
+    "too many bytes": (GOOD + bytes(BOUNDS.max_arrow_bytes), "too_large", "bytes; a message may have"),
     "a column missing": (arrow_message([batch(amount=None)]), "wrong_schema", "column 'amount' is missing"),
     "a text for a number": (
         arrow_message([batch(id=["1", "2"])]),
@@ -117,7 +118,17 @@ ROWS = {
     "seconds beyond 64 bits of microseconds": (
         {"at": pa.array([1, 2**62], pa.int64()).cast(pa.timestamp("s", "UTC"))},
         "before_earliest",
-        "row 0",
+        "row 0: 1000000 µs is before",
+    ),
+    "seconds far beyond 64 bits of microseconds": (
+        {"at": pa.array([ARRIVAL_US // 10**6, 2**62], pa.int64()).cast(pa.timestamp("s", "UTC"))},
+        "future",
+        "row 1: 4611686018427000000 µs or further is",
+    ),
+    "the earliest time of 64 bits": (
+        {"at": pa.array([ARRIVAL_US, -(2**63)], US)},
+        "before_earliest",
+        "row 1: -9223372036854775808 µs",
     ),
     "future": ({"at": pa.array([ARRIVAL_US, ARRIVAL_US + 10**12], US)}, "future", "row 1"),
 }

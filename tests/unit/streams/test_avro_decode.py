@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.formats.avro_kernels import MOST_DEEP
+from headrace.clock import ManualClock
+from headrace.config import StreamSettings
+from streams.formats.avro_decoder import AvroDecoder
 from streams.formats.decode import Refusal
 from streams.messages.payloads import Payloads
 from streams.schemas.avro_schema import SchemaRefusedError, parse_schema
@@ -106,20 +108,78 @@ def test_a_schema_that_does_not_fit_refuses_its_messages_and_names_both_types(ca
     assert (found.reason, words in found.detail) == ("wrong_schema", True), found
 
 
-def test_a_schema_nobody_knows_is_asked_for_again() -> None:
+def patient_decoder(known: dict[int, Any], **bounds: int) -> tuple[AvroDecoder, Schemas, ManualClock]:
+    """A decoder whose clock stands, and its registry."""
+    registry, clock = Schemas(known), ManualClock(ARRIVAL_US)
+    decoder = AvroDecoder(SCHEMA, registry, time="at", future_us=10**9, bounds=StreamSettings(**bounds), clock=clock)
+    return decoder, registry, clock
+
+
+def of_schema(schema_id: int) -> bytes:
+    return b"\x00" + schema_id.to_bytes(4, "big") + PLAIN[5:]
+
+
+def test_a_schema_nobody_knew_is_asked_for_again_after_ten_seconds() -> None:
     known: dict[int, Any] = {}
-    registry = Schemas(known)
-    decoder = avro_decoder()
-    decoder._registry = registry
+    decoder, registry, clock = patient_decoder(known)
     first = outcomes(decoder, [PLAIN, PLAIN])
     known[1] = plain_avro()
+    clock.advance_to(ARRIVAL_US + 9_999_999)
+    soon = outcomes(decoder, [PLAIN])
+    clock.advance_to(ARRIVAL_US + 10_000_000)
 
-    second = outcomes(decoder, [PLAIN])
+    later = outcomes(decoder, [PLAIN])
 
     assert first == [["unknown_schema"], ["unknown_schema"]]
-    assert second == [[EVENT]]
+    assert (soon, later) == ([["unknown_schema"]], [[EVENT]])
     outcomes(decoder, [PLAIN])
     assert registry.asked == 2
+
+
+def test_a_batch_asks_for_so_many_schemas_and_for_the_usual_one_first() -> None:
+    decoder, registry, _ = patient_decoder({50_000: plain_avro()}, max_schema_lookups=7)
+    messages = [of_schema(number) for number in range(40_000)] + [of_schema(50_000)] * 2
+
+    decoded = decoder.decode(Payloads.of(messages), np.full(len(messages), ARRIVAL_US))
+
+    assert registry.asked == 7
+    assert decoded.rows.tolist() == [40_000, 40_001]
+    assert {refusal.reason for refusal in decoded.refused} == {"unknown_schema"}
+    assert sum("stream.max_schema_lookups" in refusal.detail for refusal in decoded.refused) == 40_000 - 6
+    outcomes(decoder, messages[:6])
+    assert registry.asked == 7
+
+
+def test_as_many_schemas_as_are_asked_for_come_in_with_the_next_batches() -> None:
+    decoder, registry, _ = patient_decoder(dict.fromkeys(range(1, 10), plain_avro()), max_schema_lookups=4)
+    messages = [of_schema(number) for number in range(1, 10)]
+
+    accepted = [len(decoder.decode(Payloads.of(messages), np.full(9, ARRIVAL_US)).rows) for _ in range(3)]
+
+    assert (accepted, registry.asked) == ([4, 8, 9], 9)
+
+
+def test_what_is_remembered_of_unknown_schemas_is_bounded() -> None:
+    decoder, _, _ = patient_decoder({}, max_schema_lookups=100_000)
+
+    outcomes(decoder, [of_schema(number) for number in range(10_050)])
+
+    assert len(decoder._unknown) == 10_000
+
+
+def test_types_that_hold_each_other_too_deep_refuse_the_schema() -> None:
+    """Flat as a text: each names the one before. What stands in a union is not looked at before the last is."""
+    links: list[Any] = [{"type": "record", "name": "L0", "fields": []}]
+    links += [
+        {"type": "record", "name": f"L{n}", "fields": [{"name": "x", "type": f"L{n - 1}"}]} for n in range(1, 5_000)
+    ]
+    schema = changed("card", ["string", *links])
+    schema["fields"].append({"name": "last", "type": "L4999"})
+
+    found = refusal(PLAIN, schema)
+
+    assert found is not None
+    assert (found.reason, found.detail) == ("wrong_schema", "schema 1: its types hold each other too deep")
 
 
 VALUES = {
@@ -171,11 +231,12 @@ LIST = changed("next", {"type": "record", "name": "Link", "fields": [{"name": "n
 
 
 def test_a_type_that_holds_itself_is_followed_to_a_depth() -> None:
-    deep, too_deep = refusal(chain(MOST_DEEP - 1), LIST), refusal(chain(60_000), LIST)
+    most = StreamSettings().max_depth
+    deep, too_deep = refusal(chain(most - 1), LIST), refusal(chain(60_000), LIST)
 
     assert deep is None
     assert too_deep is not None
-    assert (too_deep.reason, "deep" in too_deep.detail) == ("malformed_avro", True)
+    assert (too_deep.reason, "by stream.max_depth" in too_deep.detail) == ("too_large", True)
 
 
 def test_any_number_of_values_without_bytes_takes_no_time() -> None:

@@ -39,19 +39,19 @@ REFUSED = {
     "not UTF-8": (b'{"id":"\xff"}', "malformed_json"),
     "half a surrogate pair": (changed(note="\ud800"), "malformed_json"),
     "a field twice": (changed()[:-1] + b',"id":8}', "malformed_json"),
-    "deep nesting": (b'{"id":' + b"[" * 30_000, "malformed_json"),
+    "deep nesting": (b'{"id":' + b"[" * 30_000, "too_large"),
     "array": (b"[1]", "not_an_object"),
     "null": (b"null", "not_an_object"),
     "missing": (b'{"id":7,"card":3,"at":1}', "missing_field"),
     "missing time": (b'{"id":7,"card":3,"eur":1}', "missing_field"),
     "extra": (changed(country="NL"), "unknown_field"),
     "number in quotes": (changed(eur="57.16"), "wrong_type"),
-    "5.0 as integer": (changed(card=5.0), "wrong_type"),
+    "5.5 as integer": (changed(card=5.5), "wrong_type"),
     "truth as integer": (changed(card=True), "wrong_type"),
     "null field": (changed(card=None), "wrong_type"),
     "nested": (changed(eur={"value": 1}), "wrong_type"),
     "number as text": (changed(note=5), "wrong_type"),
-    "time as decimal": (changed(at=1522584000000000.0), "wrong_type"),
+    "time as decimal": (changed(at=1522584000000000.5), "wrong_type"),
     "not a number": (changed(eur=float("nan")), "not_finite"),
     "minus infinity": (changed(eur=float("-inf")), "not_finite"),
     "overflow": (changed().replace(b"57.16", b"1e999"), "out_of_range"),
@@ -139,7 +139,41 @@ def test_rows_around_refused_ones_keep_their_places() -> None:
     assert [refusal.row for refusal in batch.refused] == [1, 3]
 
 
-LABELS = [(0, ""), (1, ""), (2, "bad_label"), (-1, "bad_label"), ("1", "wrong_type")]
+WHOLE = [("7.0", 7), ("7e0", 7), ("-0.0", 0), ("70e-1", 7), ("9007199254740991.0", 2**53 - 1)]
+
+
+@pytest.mark.parametrize(("text", "value"), WHOLE)
+def test_a_whole_number_may_have_a_point(text: str, value: int) -> None:
+    message = changed().replace(b'"id": 7', f'"id": {text}'.encode())
+
+    batch = event_decoder(CARDS).decode(Payloads.of([message]), np.array([ARRIVAL_US]))
+
+    assert (batch.columns["id"].tolist(), batch.refused) == ([value], [])
+
+
+@pytest.mark.parametrize("text", ["7.5", "9007199254740993.0", "-9007199254740992.0", "1e17"])
+def test_a_number_with_a_point_that_is_not_whole_for_certain_is_none(text: str) -> None:
+    assert reason(changed().replace(b'"id": 7', f'"id": {text}'.encode())) == "wrong_type"
+
+
+FAR = [
+    (-(10**40), "before_earliest", f"-1{'0' * 40} µs is before"),
+    (-(2**63), "before_earliest", "-9223372036854775808 µs is before"),
+    (10**40, "future", f"1{'0' * 40} µs is "),
+    (10**399, "future", "an integer of 1326 bits µs is "),
+    (ARRIVAL_US + 2 * 86_400_000_000, "future", f"{ARRIVAL_US + 2 * 86_400_000_000} µs is 2 days ahead"),
+]
+
+
+@pytest.mark.parametrize(("time", "expected", "words"), FAR)
+def test_a_far_time_is_said_as_it_was_given(time: int, expected: str, words: str) -> None:
+    (refusal,) = event_decoder(CARDS).decode(Payloads.of([changed(at=time)]), np.array([ARRIVAL_US])).refused
+
+    assert (refusal.reason, refusal.detail[: len(words)]) == (expected, words)
+    assert len(refusal.detail) < 200
+
+
+LABELS = [(0, ""), (1, ""), (1.0, ""), (2, "bad_label"), (-1, "bad_label"), ("1", "wrong_type")]
 
 
 @pytest.mark.parametrize(("value", "expected"), LABELS)
