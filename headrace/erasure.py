@@ -7,8 +7,9 @@ logs         features, labels, and the events last: everything else is found thr
 training     data sets lose their rows; the models trained on them are listed
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -40,12 +41,14 @@ from headrace.spec.project import Project
 from headrace.spec.streams import EventStream
 from headrace.topic_retention import topic_retention
 from streams.erase_state import ErasedState, erase_former_definitions, erase_state
-from streams.worker_lock import stopped_worker
+from streams.worker_lock import running_workers, stopped_worker
 
 __all__ = ["erase"]
 
 Tell = Callable[[str, str], None]
 """Receives a place and a sentence about it."""
+_TRIES = 5
+"""A swap of files takes milliseconds, and they come minutes apart."""
 
 
 def erase(
@@ -73,13 +76,22 @@ def erase(
         ``notes``: sentences.
 
     Raises:
-        RejectedError: a stream worker runs or was killed, a backfill runs, or the logs are being compacted.
-        UnavailableError: Redis does not answer.
+        RejectedError: a stream worker runs or was killed, a backfill runs, or the logs are being compacted; a dry run
+            minds none of them.
+        UnavailableError: Redis does not answer, or files went away each time they were counted.
     """
+
+    def begin() -> _Erasure:
+        return _Erasure(settings, project, entity, keys, dry_run, tell)
+
     offline, name = settings.offline_dir, project.name
-    with stopped_worker(settings, name), upkeep_lock(offline, name), no_backfills(offline, name):
-        work = _Erasure(settings, project, entity, keys, dry_run, tell)
-        removed = dict(work.run())
+    if dry_run:
+        work, removed = _counted(begin)
+        work.notes += _about_workers(settings, name)
+    else:
+        with stopped_worker(settings, name), upkeep_lock(offline, name), no_backfills(offline, name):
+            work = begin()
+            removed = dict(work.run())
     report: dict[str, Any] = {
         "project": project.name,
         "entity": entity,
@@ -94,6 +106,35 @@ def erase(
         "notes": work.notes,
     }
     return report
+
+
+class _Counting(Protocol):
+    """A run that only counts."""
+
+    def run(self) -> Iterator[tuple[str, int]]: ...
+
+
+_Work = TypeVar("_Work", bound=_Counting)
+
+
+def _counted(begin: Callable[[], _Work]) -> tuple[_Work, dict[str, int]]:
+    """A dry run holds nobody up: when files are merged while it reads, it begins again."""
+    for _ in range(_TRIES):
+        work = begin()
+        with contextlib.suppress(FileNotFoundError):
+            return work, dict(work.run())
+    raise UnavailableError(
+        f"files went away {_TRIES} times while they were counted", hint="run it again when nobody is at work on them"
+    )
+
+
+def _about_workers(settings: Settings, project: str) -> list[str]:
+    pids = [str(worker.pid) for worker in running_workers(settings) if worker.project == project]
+    if not pids:
+        return []
+    return [
+        f"counted beside the stream (pid {', '.join(pids)}), as far as its files are written; to erase, stop it first"
+    ]
 
 
 class _Erasure:

@@ -151,9 +151,15 @@ def stopped_worker(settings: Settings, project: str) -> Iterator[None]:
     path = lock_path(settings, project)
     handle = _locked(path, fcntl.LOCK_EX)
     if handle is None:
+        pids = [str(worker.pid) for worker in running_workers(settings) if worker.project == project]
+        who = (
+            f"stream workers run (pid {', '.join(pids)})"
+            if pids
+            else "a worker starts, or another `headrace erase` runs"
+        )
         raise RejectedError(
-            f"another stream worker already holds {path}",
-            hint="stop `headrace run stream` (Ctrl-C or SIGTERM) and run the command again",
+            f"`headrace erase` needs the files of {path.parent} for itself, and {who}",
+            hint="stop `headrace run stream` (Ctrl-C or SIGTERM) and run the command again; --dry-run needs no stop",
         )
     try:
         for place in sorted(_places(path).glob("*.lock")):

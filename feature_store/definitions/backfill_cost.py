@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_store.definitions.applied_views import AppliedViews
 from feature_store.offline.offline_log import LogKind, log_folder, segments_below
+from feature_store.offline_tables import OFFSET
 from headrace.config import Settings
 from headrace.errors import IntegrityError
 from headrace.spec.features import FeatureView
@@ -35,7 +37,7 @@ class BackfillCost:
 def rows_logged(
     settings: Settings, project: Project, view: FeatureView, starts: Mapping[tuple[str, int], int] | None = None
 ) -> int:
-    """Rows of the logs a view reads; with ``starts`` those of files that reach to these offsets or beyond.
+    """Rows of the logs a view reads; with ``starts`` those from these offsets on.
 
     Raises:
         IntegrityError: a file is no whole Parquet file.
@@ -47,20 +49,26 @@ def rows_logged(
     for kind, topic in topics:
         for segment in segments_below(log_folder(settings.offline_dir, project.name, kind, topic)):
             number = int(segment.path.parent.name.partition("=")[2])
-            if starts is not None and segment.last < starts.get((topic, number), 0):
-                continue
-            rows += rows_of(segment.path)
+            start = 0 if starts is None else starts.get((topic, number), 0)
+            if segment.last >= start:
+                rows += rows_of(segment.path, start if start > segment.first else 0)
     return rows
 
 
-def rows_of(path: Path) -> int:
-    """Rows of a segment; 0 when it was merged into another one meanwhile, as this serves estimates.
+def rows_of(path: Path, start: int = 0) -> int:
+    """Rows of a segment, from an offset on; 0 when it was merged into another one meanwhile, as this serves estimates.
 
     Raises:
         IntegrityError: the file is no whole Parquet file.
     """
     try:
-        return int(pq.read_metadata(path).num_rows)
+        if not start:
+            return int(pq.read_metadata(path).num_rows)
+        with pq.ParquetFile(path) as file:
+            return sum(
+                int(np.count_nonzero(batch[OFFSET].to_numpy() >= start))
+                for batch in file.iter_batches(columns=[OFFSET])
+            )
     except FileNotFoundError:
         return 0
     except (pa.ArrowException, OSError) as error:

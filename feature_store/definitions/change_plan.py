@@ -1,7 +1,8 @@
 """What the definitions of today would change, what that costs, and what to do: before anything runs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from feature_store.definitions.applied_views import AppliedViews, read_applied
 from feature_store.definitions.backfill_cost import cost_of
@@ -51,14 +52,15 @@ def plan_changes(settings: Settings, project: Project, readers: Mapping[str, tup
     return [_planned(settings, project, change, applied) for change in changes]
 
 
-def successor(name: str) -> str:
-    """The next version of a view, by name.
+def successor(name: str, taken: Collection[str]) -> str:
+    """The next version of a view whose name is free.
 
-    >>> successor("card_use"), successor("card_use_v2")
-    ('card_use_v2', 'card_use_v3')
+    >>> successor("card_use", ()), successor("card_use_v2", ("card_use", "card_use_v3"))
+    ('card_use_v2', 'card_use_v4')
     """
     stem, found, number = name.rpartition("_v")
-    return f"{stem}_v{int(number) + 1}" if found and number.isdigit() else f"{name}_v2"
+    stem, first = (stem, int(number) + 1) if found and number.isdigit() else (name, 2)
+    return next(free for version in count(first) if (free := f"{stem}_v{version}") not in taken)
 
 
 def _planned(settings: Settings, project: Project, change: ViewChange, applied: AppliedViews) -> PlannedChange:
@@ -74,11 +76,11 @@ def _planned(settings: Settings, project: Project, change: ViewChange, applied: 
         rows=rows,
         seconds=seconds,
         is_measured=measured,
-        next_step=_next_step(project, change, rows),
+        next_step=_next_step(project, change, rows, applied),
     )
 
 
-def _next_step(project: Project, change: ViewChange, rows: int) -> str:
+def _next_step(project: Project, change: ViewChange, rows: int, applied: AppliedViews) -> str:
     name = change.view
     if change.kind == "unchanged":
         return ""
@@ -88,4 +90,5 @@ def _next_step(project: Project, change: ViewChange, rows: int) -> str:
         return f"restart the worker, then headrace backfill {name}" if rows else "restart the worker"
     if all(view.name != name for view in project.views):
         return "define it again until no model reads it" if change.readers else f"headrace features retire {name}"
-    return f"call it {successor(name)} and keep both, or headrace backfill {name} --replace"
+    free = successor(name, {*applied.views, *(view.name for view in project.views)})
+    return f"call it {free} and keep both, or headrace backfill {name} --replace"

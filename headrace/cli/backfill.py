@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute until the view is live, or until told to stop."""
+    """Compute until the view is live, or until told to stop; refused while a worker runs that does not know it."""
     project = load_project(args.project)
     view = project.view(args.view)
     if args.dry_run:
@@ -80,8 +80,10 @@ def _sentence(step: "BackfillStep") -> str:
     if step.waiting:
         return f"{step.rows:,} rows read; waiting for the stream worker: {step.waiting}"
     share = step.rows / max(step.total, 1)
-    left = duration_text(step.left_s)
-    return f"{step.rows:,} of {step.total:,} rows ({share:.0%}), {step.rows_per_s:,.0f} a second, {left} left"
+    done = f"{step.rows:,} of {step.total:,} rows ({share:.0%})"
+    if step.rows_per_s is None or step.left_s is None:
+        return done
+    return f"{done}, {step.rows_per_s:,.0f} a second, {duration_text(step.left_s)} left"
 
 
 def _print(view: str, outcome: "BackfillOutcome", *, as_json: bool) -> None:
@@ -93,4 +95,7 @@ def _print(view: str, outcome: "BackfillOutcome", *, as_json: bool) -> None:
         print(f"{view} is not complete: {took} are saved; the same command goes on from there")
         return
     late = f", {outcome.too_late:,} events were older than it remembers" if outcome.too_late else ""
-    print(f"{view} is live: {took}, {outcome.feature_rows:,} feature rows{late}")
+    state = "live" if outcome.workers else "complete"
+    print(f"{view} is {state}: {took}, {outcome.feature_rows:,} feature rows{late}")
+    if not outcome.workers:
+        print("No stream worker runs: the next `headrace run stream` with this project opens it")

@@ -4,11 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
+from headrace.cli.entity_keys import parse_key, subject_type
 from headrace.cli.teller import Teller
 from headrace.config import load_settings
 from headrace.errors import ConfigError
 from headrace.spec.project import Project, load_project
-from headrace.spec.types import Int64
 
 __all__ = ["configure", "run"]
 
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entity", required=True, help="field whose value names the subject, such as customer_id")
     parser.add_argument("--key", action="append", default=[], metavar="K", help="a subject; may be given again")
     parser.add_argument("--from-file", type=Path, metavar="FILE", help="more subjects, one a line")
-    parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="say what would go, beside a running stream too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.epilog = (
         "Stop `headrace run stream` first. Messages in Kafka stay until the retention of their topics has passed;"
@@ -74,13 +74,5 @@ def _keys(project: Project, entity: str, given: list[str]) -> list[int | str]:
     """
     if not given:
         raise ConfigError("no subject was given", hint="use --key K or --from-file FILE")
-    kinds = {stream.schema[entity] for stream in project.streams if entity in stream.schema}
-    entities = sorted({view.entity for view in project.views} | {stream.key for stream in project.streams})
-    if not kinds or entity not in entities:
-        raise ConfigError(f"{entity!r} is no entity of project {project.name!r}", hint=f"use one of {entities}")
-    if not any(isinstance(kind, Int64) for kind in kinds):
-        return list(dict.fromkeys(given))
-    try:
-        return list(dict.fromkeys(int(key) for key in given))
-    except ValueError as error:
-        raise ConfigError(f"a key of {entity!r} is no whole number: {error}", hint="check the keys given") from error
+    kind = subject_type(project, entity)
+    return list(dict.fromkeys(parse_key(entity, key, kind) for key in given))

@@ -12,7 +12,7 @@ from headrace.spec.project import Project
 if TYPE_CHECKING:
     from feature_store.definitions.change_plan import PlannedChange
 
-__all__ = ["duration_text", "live_readers", "show_plan"]
+__all__ = ["duration_text", "live_readers", "planned", "show_plan"]
 
 _COLOURS = {
     "unchanged": "dim",
@@ -26,17 +26,23 @@ _COLOURS = {
 
 def show_plan(project: Project, args: argparse.Namespace, *, only: str = "") -> int:
     """Print the plan, of one view or of all; 1 when a change would break somebody."""
-    from feature_store.definitions.change_plan import plan_changes
-
-    settings = load_settings()
-    readers, notes = live_readers(settings, project)
-    plan = [change for change in plan_changes(settings, project, readers) if only in ("", change.view)]
+    plan, notes = planned(load_settings(), project, only=only)
     if args.json:
         entries = [dataclasses.asdict(change) for change in plan]
         print(json.dumps({"project": project.name, "plan": entries, "notes": notes}))
     else:
         _print(project.name, plan, notes)
     return int(any(change.change == "breaking" for change in plan))
+
+
+def planned(settings: Settings, project: Project, *, only: str = "") -> "tuple[list[PlannedChange], list[str]]":
+    """What is to be done about one view or all, and sentences about what could not be asked or does not know of it."""
+    from feature_store.definitions.change_plan import plan_changes
+
+    readers, notes = live_readers(settings, project)
+    plan = [change for change in plan_changes(settings, project, readers) if only in ("", change.view)]
+    notes += _unaware_workers(settings, project, [change.view for change in plan if change.change == "unchanged"])
+    return plan, notes
 
 
 def live_readers(settings: Settings, project: Project) -> tuple[dict[str, tuple[str, ...]], list[str]]:
@@ -67,6 +73,23 @@ def live_readers(settings: Settings, project: Project) -> tuple[dict[str, tuple[
     finally:
         store.close()
     return found, notes
+
+
+def _unaware_workers(settings: Settings, project: Project, unchanged: list[str]) -> list[str]:
+    """A sentence for each worker that computes something else of a view of which there is nothing to do."""
+    from feature_store.definitions.registered_views import differing_views, versions_of
+    from streams.worker_lock import RESTART, running_workers
+
+    notes = []
+    for worker in running_workers(settings):
+        if worker.project == project.name:
+            other = [name for name in differing_views(worker.views, versions_of(project)) if name in unchanged]
+            if other:
+                names = ", ".join(other)
+                notes.append(
+                    f"the stream worker with pid {worker.pid} began with other definitions of {names}: {RESTART}"
+                )
+    return notes
 
 
 def duration_text(seconds: float) -> str:

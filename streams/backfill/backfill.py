@@ -22,6 +22,7 @@ from headrace.config import Settings
 from headrace.spec.features import FeatureView
 from headrace.spec.project import Project
 from headrace.spec.streams import LabelledStream
+from streams.backfill.rate import Rate
 from streams.logs.keyed_log import NO_TIME_US, KeyedBatch, SourceMark
 from streams.logs.log_replay import LoggedTopic, LogReplay, Place, Stretch
 from streams.logs.segment_buffer import SourceRows
@@ -37,6 +38,8 @@ __all__ = ["Backfill", "BackfillProgress", "staging_folder"]
 _SILENCE_US = 60_000_000
 """At least so long a partition must have been silent to be passed over."""
 _LOG = "log"
+_WARM_ROWS = 1_000
+"""Kernels are loaded by then: the first ones may take as many seconds as all that follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,7 @@ class Backfill:
         self._at = max(task.offset for task in self._tasks) + 1
         self._newest_us: dict[Place, int] = {}
         self._too_late = self._rows = 0
+        self.rate = Rate(warm_rows=_WARM_ROWS)
         self._began_s = time.monotonic()
         self._saved_s = self._began_s
 
@@ -124,12 +128,15 @@ class Backfill:
         replay = LogReplay(
             self._topics, self.starts, rows=self._settings.stream.batch_rows, silence_us=self._silence_us
         )
-        reached = True
+        reached, begun_s, rows = True, time.monotonic(), self._rows
         for stretch in replay:
             if stretch.rows or not self._at:
                 self._take(stretch)
             if time.monotonic() - self._saved_s >= save_every_s:
                 self.save()
+            now_s = time.monotonic()
+            self.rate.add(rows=self._rows - rows, seconds=now_s - begun_s)
+            begun_s, rows = now_s, self._rows
             if not look():
                 reached = False
                 break

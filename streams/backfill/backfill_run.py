@@ -30,6 +30,7 @@ from headrace.spec.project import Project
 from headrace.spec.streams import LabelledStream
 from streams.backfill.backfill import Backfill
 from streams.backfill.backfill_switch import applied_offsets, go_live
+from streams.backfill.knowing_workers import knowing_workers
 from streams.backfill.switch_point import BehindError, SwitchPoint, find_switch
 from streams.logs.keyed_reader import KeyedReader
 from streams.messages.message_runs import Place
@@ -55,8 +56,9 @@ class BackfillStep:
     rows: int
     """Events and labels done, those of earlier runs included."""
     total: int
-    rows_per_s: float
-    left_s: float
+    rows_per_s: float | None
+    """Of the last seconds of this run's work; None while it is too early to tell."""
+    left_s: float | None
     waiting: str = ""
     """What is waited for, once the log is read."""
 
@@ -69,6 +71,8 @@ class BackfillOutcome:
     """Whether the worker may have the view; False: stopped, and resumed by the same command."""
     rows: int
     seconds: float
+    workers: int = 0
+    """Stream workers that run and know the view; when it is live with none, the next one to start opens it."""
     feature_rows: int = 0
     """Rows of its feature log."""
     too_late: int = 0
@@ -80,7 +84,8 @@ def check_backfill(settings: Settings, project: Project, view: FeatureView, *, r
     """What is known of the view, if it can be computed.
 
     Raises:
-        RejectedError: it is live already, or another definition of its name is, or no worker has ever run.
+        RejectedError: it is live already, or another definition of its name is, or no worker has ever run, or one that
+            runs began without this definition.
     """
     applied = read_applied(settings, project.name)
     if applied is None:
@@ -88,14 +93,18 @@ def check_backfill(settings: Settings, project: Project, view: FeatureView, *, r
     version = compile_view(view).version
     known = applied.views.get(view.name)
     if known is None or known.waiting_for == known.definition.version == version:
+        knowing_workers(settings, project, view.name)
         return known
     if applied.is_live(view.name, version):
+        knowing_workers(settings, project, view.name)
         raise RejectedError(f"view {view.name!r} is live with this definition", hint="there is nothing to compute")
     if not replace:
+        free = successor(view.name, {*applied.views, *(other.name for other in project.views)})
         raise RejectedError(
             f"view {view.name!r} has rows of another definition, which readers would lose",
-            hint=f"name the new one {successor(view.name)!r} to keep both side by side, or say --replace",
+            hint=f"name the new one {free!r} to keep both side by side, or say --replace",
         )
+    knowing_workers(settings, project, view.name)
     if known.waiting_for != version:
         raise RejectedError(f"a worker may still write the former {view.name!r}", hint=_START_WORKER)
     return known
@@ -124,12 +133,13 @@ def run_backfill(
 
     Raises:
         ConfigError: ``since_us`` and a feature over a lifetime.
-        RejectedError: see :func:`check_backfill`; another process computes the view; the worker does not run.
+        RejectedError: see :func:`check_backfill`; another process computes the view; the worker does not run, or one
+            has begun meanwhile without the view. What was computed is kept for the next run.
         UnavailableError: Kafka does not answer.
     """
     if since_us is not None and view.has_lifetime:
         raise ConfigError(f"view {view.name!r} counts from the beginning", hint="leave out --since")
-    check_backfill(settings, project, view, replace=replace)
+    known = check_backfill(settings, project, view, replace=replace)
     with ExitStack() as held:
         held.enter_context(backfill_lock(settings.offline_dir, project.name, view.name))
         topic, sources = keyed_topic(project.name, view.entity).name, _sources(settings, view)
@@ -144,18 +154,21 @@ def run_backfill(
         watch = _Watch(backfill, total, left, stop or threading.Event(), tell or (lambda _: None))
         switches = _catch_up(settings, project, topic, backfill, watch, sources)
         progress = backfill.progress
-        rows_per_s = progress.rows / max(progress.seconds, 1e-9)
         # Only the end changes files that others may be at work on.
         if switches is None or not _wait_for_upkeep(held, settings, project, watch):
             return BackfillOutcome(
                 is_live=False, rows=progress.rows, seconds=progress.seconds, too_late=progress.too_late
             )
+        # Once more, for those that began meanwhile: whoever does not know the view will never answer for it.
+        workers = knowing_workers(settings, project, view.name)
+        rows_per_s = backfill.rate.mean_per_s or (0.0 if known is None else known.rows_per_s)
         with _Online(settings, project) as online:
             written = go_live(settings, project, backfill, switches, online, since_us=since_us, rows_per_s=rows_per_s)
     return BackfillOutcome(
         is_live=True,
         rows=progress.rows,
         seconds=progress.seconds,
+        workers=len(workers),
         feature_rows=written,
         too_late=progress.too_late,
         offsets=tuple(switch.offset for switch in switches),
@@ -274,16 +287,14 @@ class _Watch:
 
     def _say(self, waiting: str) -> None:
         self._told_s = time.monotonic()
-        progress = self._backfill.progress
-        rows_per_s = progress.rows / max(progress.seconds, 1e-9)
-        done = self._before + progress.rows
-        left = max(self._total - done, 0)
+        done = self._before + self._backfill.progress.rows
+        rate = self._backfill.rate
         self._tell(
             BackfillStep(
                 rows=done,
                 total=max(self._total, done),
-                rows_per_s=rows_per_s,
-                left_s=left / max(rows_per_s, 1.0),
+                rows_per_s=rate.late_per_s,
+                left_s=rate.left_s(max(self._total - done, 0)),
                 waiting=waiting,
             )
         )

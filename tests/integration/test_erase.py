@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feature_store.offline.log_lock import backfill_lock, upkeep_lock
 from feature_store.offline.offline_log import covered, list_files, log_folder
 from feature_store.online.lookup import NOT_FOUND
 from feature_store.training.dataset import build_dataset
@@ -190,8 +191,15 @@ def test_nothing_is_left_nothing_comes_back_and_others_are_as_if_the_subject_had
     assert any(place.startswith("redis") for place in before_it)
     before = {path: path.stat().st_mtime_ns for path in world.settings.home.rglob("*.parquet")}
 
-    tried = erase(world, capsys, "--key", str(SUBJECT), "--dry-run")
+    offline, name = world.settings.offline_dir, world.project.name
+    place = take_place(world.settings, name)
+    place.say(metrics="", views={})
+    with upkeep_lock(offline, name), backfill_lock(offline, name, "shop_risk"):
+        tried = erase(world, capsys, "--key", str(SUBJECT), "--dry-run")
+    place.mark_saved()
+    place.give_up()
     assert tried["dry_run"]
+    assert f"counted beside the stream (pid {os.getpid()})" in tried["notes"][0]
     assert tried["removed"]["rows of the event log"] == len(ids)
     assert tried["removed"]["keys online"] == 1
     assert all(tried["removed"][place] for place in ("keys in the state of views", "events in the state of views"))
@@ -261,7 +269,7 @@ def test_it_refuses_beside_a_worker_and_after_one_that_was_killed(
     project = fresh_name("busy")
     with (
         stopped_worker(stack, project),
-        pytest.raises(RejectedError, match="another stream worker") as caught,
+        pytest.raises(RejectedError, match="`headrace erase` needs the files") as caught,
         stopped_worker(stack, project),
     ):
         pass

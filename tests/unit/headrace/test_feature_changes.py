@@ -1,18 +1,26 @@
 """``headrace features plan``, ``backfill`` and ``features retire`` say what is and what to do, without a server."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from feature_store.definitions.applied_views import AppliedView, change_applied
+from feature_store.definitions.backfill_cost import rows_logged
+from feature_store.definitions.registered_views import versions_of
 from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import event_schema
 from feature_store.plan import compile_view
 from headrace.cli.main import main
 from headrace.config import Settings
 from headrace.spec.project import load_project
+from headrace.spec.view_definition import describe_view
 from streams.views.open_views import OpenViews
+from streams.worker_lock import take_place
 
 STREAM = """
 from headrace import EventStream, FeatureView, Int64, String, count, sum
@@ -34,6 +42,16 @@ class Shop:
 
     def start_worker(self) -> None:
         OpenViews(self.settings, load_project(self.folder), plan_of=compile_view).at_start()
+
+    @contextmanager
+    def running_worker(self) -> Iterator[None]:
+        """A worker, in this process, that began with the definitions of now."""
+        place = take_place(self.settings, "shop")
+        place.say(metrics="", views=versions_of(load_project(self.folder)))
+        try:
+            yield
+        finally:
+            place.give_up()
 
     def add_events(self, count: int) -> None:
         columns = {"_late": [False] * count, "page": ["a"] * count}
@@ -134,3 +152,78 @@ def test_a_view_that_a_worker_may_still_write_is_not_retired(shop: Shop, capsys:
 
     assert run(shop, "features", "retire", "more") == 1
     assert "restart `headrace run stream` without it" in capsys.readouterr().err
+
+
+def test_a_backfill_is_refused_while_a_worker_runs_that_does_not_know_the_view(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.start_worker()
+    shop.add_events(3)
+    with shop.running_worker(), shop.running_worker():
+        shop.define(USE, USE.replace("use", "more"))
+
+        assert run(shop, "backfill", "more") == 1
+        said = capsys.readouterr()
+
+        pids = ", ".join([str(os.getpid())] * 2)
+        assert f"the stream workers with the pids {pids} began without this definition of view 'more'" in said.err
+        assert "stop and start `headrace run stream`, then run the command again" in said.err
+        assert "live" not in said.out
+        assert not (shop.settings.state_dir / "shop" / "backfill").exists(), "nothing was computed"
+
+
+def test_a_view_in_place_of_another_waits_for_workers_that_know_it(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.start_worker()
+    shop.add_events(3)
+    with shop.running_worker():
+        shop.define(USE.replace("1h", "2h"))
+
+        assert run(shop, "backfill", "use", "--replace") == 1
+        assert f"worker with pid {os.getpid()} began without this definition" in capsys.readouterr().err
+
+
+def test_a_view_that_is_live_but_for_a_worker_is_not_called_live(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.start_worker()
+    with shop.running_worker():
+        shop.define(USE, USE.replace("use", "more"))
+        view = load_project(shop.folder).view("more")
+        with change_applied(shop.settings, "shop") as pen:
+            assert pen.views is not None
+            pen.views = pen.views.with_view(AppliedView(definition=describe_view(view)))
+
+        assert run(shop, "backfill", "more") == 1
+        assert f"pid {os.getpid()} began without this definition of view 'more'" in capsys.readouterr().err
+        assert run(shop, "features", "plan", "--json") == 0
+        (note,) = [note for note in json.loads(capsys.readouterr().out)["notes"] if "pid" in note]
+        assert f"pid {os.getpid()} began with other definitions of more" in note
+
+    assert run(shop, "backfill", "more") == 1
+    assert "view 'more' is live with this definition" in capsys.readouterr().err
+
+
+def test_the_name_for_another_version_is_one_that_is_free(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.define(USE, USE.replace("use", "use_v2"), USE.replace("use", "use_v3"))
+    shop.start_worker()
+    shop.add_events(3)
+    shop.define(USE.replace("1h", "2h"), USE.replace("use", "use_v2").replace("1h", "2h"))
+
+    assert run(shop, "features", "plan", "--json") == 0
+    plan = {change["view"]: change for change in json.loads(capsys.readouterr().out)["plan"]}
+
+    assert plan["use"]["next_step"].startswith("call it use_v4 and keep both")
+    assert plan["use_v2"]["next_step"].startswith("call it use_v4 and keep both"), "of use_v3 rows are left"
+    assert run(shop, "backfill", "use") == 1
+    assert "name the new one 'use_v4'" in capsys.readouterr().err
+
+
+def test_what_is_left_of_a_log_is_counted_by_rows_and_not_by_files(shop: Shop) -> None:
+    shop.add_events(1_000)
+    project = load_project(shop.folder)
+
+    left = [rows_logged(shop.settings, project, project.view("use"), {("clicks", 0): at}) for at in (0, 1, 990, 1_000)]
+
+    assert left == [1_000, 999, 10, 0]

@@ -41,7 +41,7 @@ def test_files_are_changed_only_when_every_worker_has_saved(tmp_path: Path) -> N
     first, second = take_place(settings, "shop"), take_place(settings, "shop")
     first.mark_saved()
     first.give_up()
-    with pytest.raises(RejectedError, match="already holds"), stopped_worker(settings, "shop"):
+    with pytest.raises(RejectedError, match="needs the files"), stopped_worker(settings, "shop"):
         pass
     second.give_up()
     with pytest.raises(RejectedError, match="was killed"), stopped_worker(settings, "shop"):
