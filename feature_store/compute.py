@@ -26,6 +26,7 @@ from feature_store.row_values import value_arrays, value_columns
 from feature_store.sketch_answers import answer_rows, answer_sketches
 from feature_store.state_kernels import evaluate_states
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
+from feature_store.tracking import Track, untracked
 from feature_store.window_kernels import raise_peaks
 from headrace.errors import ConfigError
 from headrace.spec.features import RequestFeatures
@@ -42,9 +43,11 @@ __all__ = [
     "features_at",
     "file_events",
     "label_known",
+    "no_label_found",
 ]
 
 Mode = Literal["as_served", "corrected"]
+_TRACKED = "rows of views computed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -192,6 +195,8 @@ def compute_file(
     *,
     answers: Callable[[ViewPlan], NDArray[np.float64]] | None = None,
     progress: Callable[[str, int, float], None] | None = None,
+    track: Track = untracked,
+    remark: Callable[[str], None] | None = None,
 ) -> pa.Table:
     """Every feature of a stream for every event of a table, as it was known at the event.
 
@@ -205,6 +210,8 @@ def compute_file(
             has no column of the outcome.
         answers: gives the values of a view for these events where they are known already.
         progress: called with (view, rows, seconds) after each view.
+        track: told how far it is, in rows of each view.
+        remark: told, in a sentence, what is no error but hardly meant.
 
     Returns:
         One row per row of ``events``, in their order: the id, then all full feature names; counts and flags int64.
@@ -215,12 +222,12 @@ def compute_file(
     what = "the events file"
     outcome = project.labels_of(stream)
     if outcome is not None:
-        events = _with_labels(events, labels, outcome, what)
+        events = _with_labels(events, labels, outcome, what, remark)
     names, columns = [stream.id], [find_column(events, stream.id, what=what)]
     known: dict[str, NDArray[np.float64]] = {}
-    for view in project.views:
-        if view.events is not stream:
-            continue
+    views = [view for view in project.views if view.events is stream]
+    for number, view in enumerate(views):
+        track(_TRACKED, number * len(events), len(views) * len(events))
         started = time.perf_counter()
         plan = compile_view(view)
         values = answers(plan) if answers else _own_values(plan, file_events(plan, events, what=what))
@@ -281,7 +288,14 @@ def request_columns(request: RequestFeatures, events: pa.Table, *, what: str = "
     return [_arrow(value, value.dtype.kind in "biu") for value in values]
 
 
-def _with_labels(events: pa.Table, labels: pa.Table | None, outcome: LabelStream, what: str) -> pa.Table:
+def no_label_found(labels: int) -> str:
+    """A remark on labels that are all of other events."""
+    return f"none of the {labels:,} labels is of an event of the events file, so no outcome is known"
+
+
+def _with_labels(
+    events: pa.Table, labels: pa.Table | None, outcome: LabelStream, what: str, remark: Callable[[str], None] | None
+) -> pa.Table:
     """The events with the column of the outcome; a table of labels goes before a column of the events."""
     if labels is None:
         return events
@@ -291,6 +305,8 @@ def _with_labels(events: pa.Table, labels: pa.Table | None, outcome: LabelStream
     labelled = event_ids64(read_field(labels, stream.id, kind, what=source))
     values = read_labels(find_column(labels, outcome.value, what=source), outcome, what=source)
     rows = query_kernels.last_positions(plain(ids), plain(labelled))
+    if remark and len(labels) and not (rows >= 0).any():
+        remark(no_label_found(len(labels)))
     column = np.full(len(ids), NULL, dtype=np.int64)
     column[rows >= 0] = values[rows[rows >= 0]]
     if has_column(events, outcome.value):

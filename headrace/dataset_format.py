@@ -1,9 +1,12 @@
-"""The format of a training set: an immutable folder of rows and the manifest that names them by content.
+"""The format of a training set: an immutable folder of rows and the manifest that says what was asked for.
 
     <root>/<dataset_id>/data.parquet     id, event time, [fields for slices], features, label; sorted by time and id
     <root>/<dataset_id>/manifest.json    contracts.artifacts.DatasetManifest
 
 The digest is over the rows, not over the Parquet file, so another Parquet version writes the same data set.
+The id is over that digest and the request (model, mode, range, knowledge time, inputs): the same request on the same
+data is the same set; another request is another one, with a manifest of its own, even where the rows are equal.
+Older sets are named by the digest of their rows alone; they stay readable.
 Needs numpy and pyarrow only: a bare GPU image reads it.
 """
 
@@ -11,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ __all__ = [
     "MANIFEST_FILE",
     "DatasetRows",
     "content_hash",
+    "dataset_name",
     "folder_of",
     "read_dataset",
     "read_rows",
@@ -76,7 +80,11 @@ class DatasetRows:
         )
 
 
-def content_hash(table: pa.Table, definitions: Mapping[str, str]) -> str:
+Told = Callable[[int, int], None]
+"""Takes how many values were read, and of how many."""
+
+
+def content_hash(table: pa.Table, definitions: Mapping[str, str], told: Told | None = None) -> str:
     """SHA-256 over the names, the definitions behind them and the canonical bytes of every column.
 
     Canonical: row order as given, little-endian int64 or float64 (one NaN, one zero), nulls as a mask beside zeros,
@@ -84,14 +92,23 @@ def content_hash(table: pa.Table, definitions: Mapping[str, str]) -> str:
     """
     head = {"columns": table.column_names, "definitions": dict(sorted(definitions.items()))}
     digest = hashlib.sha256(json.dumps(head).encode())
-    for column in table.columns:
+    for number, column in enumerate(table.columns):
+        if told is not None:
+            told(number * table.num_rows, table.num_columns * table.num_rows)
         for part in _canonical(column.combine_chunks()):
             digest.update(part)
     return digest.hexdigest()
 
 
+def dataset_name(manifest: DatasetManifest) -> str:
+    """Id of a data set by its content and by what was asked for; offsets it was read to are no part of it."""
+    asked = (manifest.content_hash, manifest.mode, manifest.start_us, manifest.end_us, manifest.as_of_us)
+    digest = hashlib.sha256(json.dumps([*asked, *manifest.features]).encode())
+    return f"{manifest.model}-{digest.hexdigest()[:12]}"
+
+
 def write_dataset(root: Path, table: pa.Table, manifest: DatasetManifest) -> DatasetManifest:
-    """Write a data set once; when one with the same content exists, that one stays and its manifest is returned.
+    """Write a data set once; when the same request gave the same rows before, that set stays, its manifest returned.
 
     Args:
         root: ``Settings.datasets_dir``.
@@ -102,7 +119,8 @@ def write_dataset(root: Path, table: pa.Table, manifest: DatasetManifest) -> Dat
         HeadraceError: the disk is full or the folder cannot be written.
     """
     digest = content_hash(table, manifest.definitions)
-    named = dataclasses.replace(manifest, content_hash=digest, dataset_id=f"{manifest.model}-{digest[:12]}")
+    named = dataclasses.replace(manifest, content_hash=digest)
+    named = dataclasses.replace(named, dataset_id=dataset_name(named))
     folder = root / named.dataset_id
     if not folder.exists():
         with new_folder(folder) as filling:
@@ -117,11 +135,11 @@ def write_dataset(root: Path, table: pa.Table, manifest: DatasetManifest) -> Dat
     return kept
 
 
-def read_dataset(folder: Path) -> tuple[DatasetManifest, pa.Table]:
-    """Manifest and rows of a data set, verified against its digest.
+def read_dataset(folder: Path, told: Told | None = None) -> tuple[DatasetManifest, pa.Table]:
+    """Manifest and rows of a data set, verified against its digest and its id.
 
     Raises:
-        IntegrityError: a file is absent, or the rows are not those the manifest names.
+        IntegrityError: a file is absent, or the rows or the request are not those the manifest names.
     """
     manifest = read_manifest(folder / MANIFEST_FILE, DatasetManifest)
     if (folder / ERASED_FILE).exists():
@@ -129,13 +147,18 @@ def read_dataset(folder: Path) -> tuple[DatasetManifest, pa.Table]:
             f"the rows of data set {manifest.dataset_id} were removed with a subject that was erased",
             hint="build a new one; it holds everybody else",
         )
+    if manifest.dataset_id not in (dataset_name(manifest), _older_name(manifest)):
+        raise IntegrityError(
+            f"the manifest of data set {manifest.dataset_id} says another request or other rows than its id",
+            hint="the folder was changed; remove it and build the data set again",
+        )
     try:
         table = pq.read_table(folder / DATA_FILE, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise IntegrityError(
             f"{folder / DATA_FILE} cannot be read: {error}", hint="build the data set again"
         ) from error
-    digest = content_hash(table, manifest.definitions)
+    digest = content_hash(table, manifest.definitions, told)
     if digest != manifest.content_hash or tuple(table.column_names) != manifest.columns:
         raise IntegrityError(
             f"data set {manifest.dataset_id} holds rows of digest {digest[:12]},"
@@ -177,6 +200,11 @@ def folder_of(root: Path, dataset_id: str) -> Path:
         listed = ", ".join(known[-5:]) or "there is none yet"
         raise HeadraceError(f"no data set {dataset_id!r} under {os.fspath(root)}", hint=f"known: {listed}")
     return folder
+
+
+def _older_name(manifest: DatasetManifest) -> str:
+    """Id as it was when the rows alone decided it."""
+    return f"{manifest.model}-{manifest.content_hash[:12]}"
 
 
 def _floats(column: pa.ChunkedArray) -> Array:

@@ -4,15 +4,20 @@
 
     fraud = open_project("examples/fraud")
     fraud.features().pandas()                                  every feature with type and window
+    fraud.show("customer_activity")                            a definition, its windows drawn
     fraud.compute("events.parquet").duckdb()                   every feature of every event
-    fraud.lookup(customer_id=[1, 2], terminal_id=[7, 8])       rows of the online store
+    fraud.lookup(customer_id=[1, 2], terminal_id=[7, 8])       rows of the online store, and how fresh they are
     fraud.dataset("3f9a…").arrow                               a training set
+    fraud.verify().mismatches                                  what was read online, computed again offline
+    fraud.plan()                                               what changed definitions would cost
+    fraud.erase("customer_id", [42], dry_run=True)             what would go
 
 Tables come in as Arrow, pandas, DuckDB relations or paths of Parquet files, and go out as :class:`Answer`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +26,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_store.compute import Mode, compute_file
-from feature_store.online.lookup import LookupRequest, OnlineReader
-from feature_store.row_values import arrow_type
-from feature_store.training.dataset import build_dataset, verify_dataset
-from headrace.clock import SystemClock, parse_us
+from feature_store.online.lookup import OnlineReader
+from feature_store.training.dataset import build_dataset, knowledge_time, verify_dataset
+from headrace.cli.dataset import instant
+from headrace.cli.entity_keys import has_text_keys, subject_type
+from headrace.cli.feature_changes import planned
+from headrace.cli.feature_list import feature_rows
+from headrace.cli.feature_pictures import describe
+from headrace.cli.pace import Pace
+from headrace.cli.verify import compare
+from headrace.clock import SystemClock
 from headrace.config import Settings, load_settings
 from headrace.contracts.artifacts import DatasetManifest
-from headrace.dataset_format import DATA_FILE, folder_of
+from headrace.dataset_format import DATA_FILE, MANIFEST_FILE, folder_of
 from headrace.errors import ConfigError
-from headrace.spec.features import FeatureView
+from headrace.manifest_file import read_manifest
+from headrace.notebook_inputs import keys_of, table_of
+from headrace.notebook_tables import checks_table, erasure_table, examples_table, plan_table, text_table, view_columns
 from headrace.spec.project import Project, load_project
 from headrace.spec.types import String
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Answer", "Notebook", "open_project"]
+    from streams.backfill.backfill_run import BackfillStep
+
+__all__ = ["Answer", "Notebook", "Verification", "open_project"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,24 @@ class Answer:
         return f"{shown}<p>{len(self):,} rows, {self.arrow.num_columns} columns</p>"
 
 
+@dataclass(frozen=True, slots=True)
+class Verification(Answer):
+    """What ``headrace verify`` found, one row for each feature."""
+
+    examples: Answer
+    """Values that differ, some of each part."""
+    skipped: Mapping[str, int]
+    """Why reads were not compared -> how many."""
+
+    @property
+    def compared(self) -> int:
+        return sum(self.arrow["compared"].to_pylist())
+
+    @property
+    def mismatches(self) -> int:
+        return sum(self.arrow["mismatches"].to_pylist())
+
+
 class Notebook:
     """One project, with the settings of this machine."""
 
@@ -74,12 +107,12 @@ class Notebook:
         self.settings = settings
 
     def features(self) -> Answer:
-        """Every feature: name, type, entity, window and what it is computed of."""
-        rows = [
-            {
-                "name": full,
-                "type": str(arrow_type(feature)),
-                "entity": view.entity,
+        """Every feature, as ``headrace features list``: ``name``, ``type``, ``of`` and ``what``.
+
+        Features of views also have ``kind``, ``column``, ``window`` and ``closed``.
+        """
+        more = {
+            full: {
                 "kind": str(feature.kind),
                 "column": feature.column,
                 "window": feature.window.name,
@@ -87,12 +120,25 @@ class Notebook:
             }
             for view in self.project.views
             for full, feature in zip(view.full_names, view.features, strict=True)
-        ]
-        others = [name for request in self.project.requests for name in request.full_names]
-        others += [name for derived in self.project.derived for name in derived.full_names]
-        rows += [{"name": name, "type": "double"} for name in others]
-        columns = ("name", "type", "entity", "kind", "column", "window", "closed")
-        return Answer(pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in columns}))
+        }
+        rows = [{**row, **more.get(row["name"], {})} for row in feature_rows(self.project)]
+        return Answer(text_table(rows, ("name", "type", "of", "what", "kind", "column", "window", "closed")))
+
+    def show(self, name: str) -> Answer:
+        """A view, request features, derived ones, or one feature, as ``headrace features show``.
+
+        Returns:
+            One row for each feature; ``picture`` is its window as a timeline, or the function as it is written.
+
+        Raises:
+            ConfigError: there is nothing of that name.
+        """
+        rows = describe(self.project, name)
+        texts = ("name", "type", "of", "kind", "column", "where", "window", "closed", "definition", "picture")
+        table = text_table(rows, texts)
+        for column, kind in (("delay_us", pa.int64()), ("empty", pa.float64())):
+            table = table.append_column(column, pa.array([row.get(column) for row in rows], kind))
+        return Answer(table)
 
     def compute(self, events: Any, labels: Any = None, *, stream: str | None = None) -> Answer:
         """Every feature of every event, as :func:`feature_store.compute.compute_file`.
@@ -106,46 +152,49 @@ class Notebook:
             ConfigError: a column is missing or wrong, or the table cannot be read.
         """
         of = self.project.stream(stream) if stream else self.project.only_stream()
-        return Answer(compute_file(self.project, of, _table(events), None if labels is None else _table(labels)))
+        return Answer(compute_file(self.project, of, table_of(events), None if labels is None else table_of(labels)))
 
-    def lookup(self, at: str | None = None, views: Sequence[str] = (), **entities: Sequence[int | str]) -> Answer:
+    def lookup(self, at: str | None = None, views: Sequence[str] = (), **entities: Any) -> Answer:
         """Rows of the online store, one for each position of the given keys.
 
         Args:
             at: instant to evaluate at, ISO 8601 with its zone; else the values as stored.
             views: by name; else all views of the entities.
-            entities: keys by entity, lists of one length.
+            entities: keys by entity: lists or columns of one length, or single keys.
 
         Returns:
-            The keys, every feature by full name, and ``<view>__status``.
+            The keys and every feature by full name; beside them, of each view, ``<view>__status``,
+            ``<view>__event_time`` (since when the values hold), ``<view>__valid_until`` (null: until an event changes
+            them), ``<view>__watermark`` (how far the stream had come) and ``<view>__version``.
 
         Raises:
             ConfigError: lists of unequal length, or an entity no view has.
-            RejectedError: a key of the wrong type.
+            RejectedError: a key is null or of the wrong type.
             UnavailableError: Redis does not answer.
         """
-        wanted = [self.project.view(name) for name in views] or [
-            view for view in self.project.views if view.entity in entities
-        ]
         known = {view.entity for view in self.project.views}
         for name in entities.keys() - known:
             raise ConfigError(f"{name!r} is no entity of {self.project.name!r}", hint=f"entities are {sorted(known)}")
-        if len({len(keys) for keys in entities.values()}) != 1:
-            sizes = {name: len(keys) for name, keys in entities.items()}
-            raise ConfigError(f"keys of {sizes} do not make rows", hint="give lists of one length")
-        combinations = [dict(zip(entities, keys, strict=True)) for keys in zip(*entities.values(), strict=True)]
-        at_us = None if at is None else _instant(at)
+        named = [views] if isinstance(views, str) else views
+        wanted = [self.project.view(name) for name in named] or [v for v in self.project.views if v.entity in entities]
+        texts = {name: has_text_keys(self.project, name) for name in entities}
+        keys = {name: keys_of(name, given, text=texts[name]) for name, given in entities.items()}
+        sizes = {name: len(of_entity) for name, of_entity in keys.items()}
+        if len(set(sizes.values())) != 1:
+            raise ConfigError(f"keys of {sizes} do not make rows", hint="give keys, in lists of one length")
+        at_us = None if at is None else instant(at, "at")
+        arrays = {
+            name: pa.array(of_entity, pa.string() if texts[name] else pa.int64()) for name, of_entity in keys.items()
+        }
         reader = OnlineReader(self.settings.redis.url, self.project)
         try:
-            found = reader.read([LookupRequest(views=wanted, entities=each, at_us=at_us) for each in combinations])
+            asked = {name: array.to_numpy(zero_copy_only=False) for name, array in arrays.items()}
+            found = reader.read_columns(wanted, asked, at_us=at_us)
         finally:
             reader.close()
-        columns = {name: pa.array(keys, _key_type(wanted, name)) for name, keys in entities.items()}
+        columns = dict(arrays)
         for view in wanted:
-            for full, feature in zip(view.full_names, view.features, strict=True):
-                values = [row[view.name].values[feature.name] for row in found]
-                columns[full] = pa.array(values, arrow_type(feature))
-            columns[f"{view.name}__status"] = pa.array([row[view.name].status for row in found], pa.string())
+            columns |= view_columns(found[view.name])
         return Answer(pa.table(columns))
 
     def build_dataset(
@@ -164,9 +213,9 @@ class Notebook:
             self.settings,
             self.project,
             self.project.only_model(model),
-            start_us=_instant(start),
-            end_us=_instant(end),
-            as_of_us=SystemClock().now_us() if as_of is None else _instant(as_of),
+            start_us=instant(start, "start"),
+            end_us=instant(end, "end"),
+            as_of_us=knowledge_time(None if as_of is None else instant(as_of, "as_of"), now_us=SystemClock().now_us()),
             mode=mode,
             tell=print,
         )
@@ -181,36 +230,125 @@ class Notebook:
         verify_dataset(self.settings, None, dataset_id)
         return Answer(pq.read_table(folder_of(self.settings.datasets_dir, dataset_id) / DATA_FILE))
 
+    def show_dataset(self, dataset_id: str) -> DatasetManifest:
+        """The manifest of a training set, as ``headrace dataset show``.
+
+        Raises:
+            HeadraceError: there is no such data set.
+        """
+        return read_manifest(folder_of(self.settings.datasets_dir, dataset_id) / MANIFEST_FILE, DatasetManifest)
+
+    def verify_dataset(self, dataset_id: str, *, recompute: bool = False) -> DatasetManifest:
+        """Check the rows of a training set against its digest, as ``headrace dataset verify``.
+
+        Args:
+            dataset_id: which one.
+            recompute: also compute it again from the offline log.
+
+        Raises:
+            HeadraceError: there is no such data set.
+            IntegrityError: its rows are not those its manifest names, or come out otherwise now.
+        """
+        return verify_dataset(self.settings, self.project if recompute else None, dataset_id)
+
+    def verify(
+        self, *, online: bool = False, model: str | None = None, sample: int | None = None, wait_s: float = 60.0
+    ) -> Verification:
+        """Compare logged predictions with an offline recomputation, as ``headrace verify``.
+
+        Args:
+            online: compare rows of the online store instead.
+            model: only this one; with ``online`` only the views it reads.
+            sample: at most so many predictions, or keys of each view.
+            wait_s: for so long at most the stream is waited for; 0: what is there is taken.
+
+        Raises:
+            ConfigError: there is no such model, or ``sample`` is less than one.
+            UnavailableError: a server does not answer, or the stream does not get there in time.
+        """
+        parts = compare(self.settings, self.project, model=model, sample=sample, online=online, wait_s=wait_s)
+        skipped = sum((Counter(part["skipped"]) for part in parts), Counter[str]())
+        return Verification(checks_table(parts), examples=Answer(examples_table(parts)), skipped=dict(skipped))
+
+    def plan(self) -> Answer:
+        """What the definitions of today would change and cost, as ``headrace features plan``."""
+        return self._planned()
+
+    def backfill(self, view: str, *, since: str | None = None, replace: bool = False, dry_run: bool = False) -> Answer:
+        """Compute a new or changed view from the offline log, as ``headrace backfill``.
+
+        Interrupted, it goes on from its last snapshot when it is called again.
+
+        Args:
+            view: its name.
+            since: first instant to compute rows for, ISO 8601 with its zone; else all.
+            replace: take the place of another definition of the same name, whose rows go.
+            dry_run: change nothing.
+
+        Returns:
+            One row, of what was done; with ``dry_run`` what it costs, as :meth:`plan` says it.
+
+        Raises:
+            ConfigError: there is no such view, or ``since`` and a feature over a lifetime.
+            RejectedError: there is nothing to compute, readers would lose rows, or no stream worker runs.
+            UnavailableError: Kafka does not answer.
+        """
+        from streams.backfill.backfill_run import run_backfill
+
+        chosen = self.project.view(view)
+        since_us = None if since is None else instant(since, "since")
+        if dry_run:
+            return self._planned(only=chosen.name)
+        pace = Pace(print)
+
+        def told(step: "BackfillStep") -> None:
+            if step.waiting:
+                print(f"{step.rows:,} rows read; waiting for the stream worker: {step.waiting}")
+            else:
+                pace(f"rows read for {chosen.name}", step.rows, step.total)
+
+        outcome = run_backfill(self.settings, self.project, chosen, since_us=since_us, replace=replace, tell=told)
+        return Answer(pa.Table.from_pylist([{"view": chosen.name, **asdict(outcome)}]))
+
+    def erase(self, entity: str, keys: Any, *, dry_run: bool = False) -> Answer:
+        """Remove subjects from everything headrace keeps, as ``headrace erase``.
+
+        Args:
+            entity: field whose value names a subject.
+            keys: the subjects: a list, a column, or one key.
+            dry_run: only count.
+
+        Returns:
+            One row for each fact, ``what`` it is about and its ``name``: places with the ``count`` of what went,
+            training sets and models it touches, how long Kafka's topics keep their messages, and notes.
+
+        Raises:
+            ConfigError: the project has no such entity, or no key was given.
+            RejectedError: a key is null or of the wrong type; a stream worker or a backfill runs.
+            UnavailableError: Redis does not answer.
+        """
+        from headrace.erasure import erase
+
+        subjects = keys_of(entity, keys, text=isinstance(subject_type(self.project, entity), String))
+        if not subjects:
+            raise ConfigError("no subject was given", hint="give one key or more")
+        report = erase(
+            self.settings,
+            self.project,
+            entity,
+            list(dict.fromkeys(subjects)),
+            dry_run=dry_run,
+            tell=lambda place, sentence: print(f"{place:<9} {sentence}"),
+        )
+        return Answer(erasure_table(report))
+
+    def _planned(self, only: str = "") -> Answer:
+        changes, notes = planned(self.settings, self.project, only=only)
+        for note in notes:
+            print(note)
+        return Answer(plan_table(changes))
+
 
 def open_project(path: Path | str, home: Path | None = None) -> Notebook:
     """A project's folder and the settings of this machine (``HEADRACE_HOME``, or ``home``)."""
     return Notebook(load_project(path), load_settings(home))
-
-
-def _table(given: Any) -> pa.Table:
-    if isinstance(given, pa.Table):
-        return given
-    if isinstance(given, duckdb.DuckDBPyRelation):
-        return given.to_arrow_table()
-    if isinstance(given, str | Path):
-        if not Path(given).is_file():
-            raise ConfigError(f"{given} is no file", hint="give a Parquet file")
-        return pq.read_table(given)
-    try:
-        return pa.Table.from_pandas(given, preserve_index=False)
-    except (AttributeError, TypeError, pa.ArrowException) as error:
-        raise ConfigError(
-            f"{type(given).__name__} is no table: {error}", hint="give Arrow, pandas, a DuckDB relation or a path"
-        ) from error
-
-
-def _instant(text: str) -> int:
-    try:
-        return parse_us(text)
-    except ValueError as error:
-        raise ConfigError(f"{text!r}: {error}", hint="write it like 2018-05-01T00:00:00Z") from error
-
-
-def _key_type(views: Sequence[FeatureView], entity: str) -> pa.DataType:
-    kinds = [view.source.schema[entity] for view in views if view.entity == entity]
-    return pa.string() if any(isinstance(kind, String) for kind in kinds) else pa.int64()

@@ -82,6 +82,7 @@ def wait_applied(
     durable: bool = False,
     timeout_s: float = 60.0,
     check: Callable[[], None] | None = None,
+    track: Callable[[str, int, int], None] | None = None,
 ) -> tuple[str, ...]:
     """Wait until every partition of every view has applied what is asked for.
 
@@ -96,6 +97,8 @@ def wait_applied(
         durable: also wait until those offsets are in the offline log.
         timeout_s: longest wait.
         check: called while waiting; raises when waiting has become pointless.
+        track: told now and then what is missing, how many messages before those offsets have come through, and of
+            how many.
 
     Returns:
         Names of the views that were left out.
@@ -120,6 +123,8 @@ def wait_applied(
             missing = _missing(project, views, counts, progress, watermark_us, wanted, durable=durable)
             if not missing:
                 return waiting
+            if track is not None and looked_s == now_s:
+                track(missing, _through(views, progress, wanted, durable=durable), sum(wanted.values()))
             if check is not None:
                 check()
             if time.monotonic() > deadline:
@@ -130,6 +135,25 @@ def wait_applied(
             time.sleep(_LOOK_S)
     finally:
         progress.close()
+
+
+def _through(
+    views: Sequence[FeatureView], progress: Progress, offsets: Mapping[tuple[str, int], int], *, durable: bool
+) -> int:
+    """How many messages before those offsets every view that reads them has applied."""
+    readers = {view.name: _topics_read(view) for view in views}
+    reports = [report for report in progress.views() if report.view in readers]
+    stored = {(source.topic, source.partition): source.offset for source in progress.sources()}
+    through = 0
+    for (topic, number), end in offsets.items():
+        reached = [r.sources.get(f"{topic}:{number}", -1) + 1 for r in reports if topic in readers[r.view]]
+        reached += [stored.get((topic, number), 0)] if durable else []
+        through += min([end, *reached]) if reached else 0
+    return through
+
+
+def _topics_read(view: FeatureView) -> set[str]:
+    return {view.events.name} | ({view.source.labels.name} if isinstance(view.source, LabelledStream) else set())
 
 
 def _missing(
@@ -148,7 +172,7 @@ def _missing(
         topic = keyed_topic(project.name, view.entity).name
         if topic not in counts:
             return f"topic {topic} does not exist"
-        reads = {view.events.name} | ({view.source.labels.name} if isinstance(view.source, LabelledStream) else set())
+        reads = _topics_read(view)
         for partition in range(counts[topic]):
             report = reports.get((view.name, partition))
             if report is None:

@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 
 
 class DatasetActivities:
-    """Builds data sets; the same request gives the same folders, named by their content."""
+    """Builds data sets; the same request gives the same folders, named by it and their rows."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

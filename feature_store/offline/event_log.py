@@ -19,6 +19,7 @@ from feature_store.offline_tables import (
     event_schema,
     label_schema,
 )
+from feature_store.tracking import Track, untracked
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 
@@ -35,6 +36,7 @@ def read_events(
     end_us: int | None = None,
     with_late: bool = True,
     within: LogBounds | None = None,
+    track: Track = untracked,
 ) -> pa.Table:
     """Events of a stream from the offline log, in the order of source partition and offset.
 
@@ -49,11 +51,12 @@ def read_events(
         end_us: keep events before this instant.
         with_late: keep events that came too late for the stream, which no online value ever saw.
         within: how far to read, decided before duplicates are; all of the log when absent.
+        track: told how far reading is.
 
     Returns:
         The columns of :func:`feature_store.offline_tables.event_schema`, and those two with labels.
     """
-    events = _read(offline_dir, project, "events", stream.name, event_schema(stream), within)
+    events = _read(offline_dir, project, "events", stream.name, event_schema(stream), within, track)
     events = one_per_id(events, stream.id, newest=False)
     times = events[stream.time]
     keep = None
@@ -66,7 +69,9 @@ def read_events(
         keep = on_time if keep is None else pc.and_(keep, on_time)
     if keep is not None:
         events = events.filter(keep)
-    return _with_labels(events, stream, labels, read_labels(offline_dir, project, labels, within)) if labels else events
+    if labels is None:
+        return events
+    return _with_labels(events, stream, labels, read_labels(offline_dir, project, labels, within, track))
 
 
 def first_event_us(offline_dir: Path, project: Project, stream: EventStream) -> int | None:
@@ -80,16 +85,28 @@ def first_event_us(offline_dir: Path, project: Project, stream: EventStream) -> 
     return min(firsts, default=None)
 
 
-def read_labels(offline_dir: Path, project: Project, labels: LabelStream, within: LogBounds | None = None) -> pa.Table:
+def read_labels(
+    offline_dir: Path,
+    project: Project,
+    labels: LabelStream,
+    within: LogBounds | None = None,
+    track: Track = untracked,
+) -> pa.Table:
     """Labels from the offline log, one per event id: the last to arrive, as a later label corrects an earlier one."""
-    table = _read(offline_dir, project, "labels", labels.name, label_schema(labels), within)
+    table = _read(offline_dir, project, "labels", labels.name, label_schema(labels), within, track)
     return one_per_id(table, labels.of.id, newest=True)
 
 
 def _read(
-    offline_dir: Path, project: Project, kind: LogKind, topic: str, schema: pa.Schema, within: LogBounds | None
+    offline_dir: Path,
+    project: Project,
+    kind: LogKind,
+    topic: str,
+    schema: pa.Schema,
+    within: LogBounds | None,
+    track: Track,
 ) -> pa.Table:
-    table = read_log(log_folder(offline_dir, project.name, kind, topic), schema)
+    table = read_log(log_folder(offline_dir, project.name, kind, topic), schema, track)
     return table if within is None else within.keep(table, kind, topic)
 
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from feature_store.offline.log_schema import conform
 from feature_store.offline.offline_log import read_segment, segments_below
+from feature_store.tracking import Track, untracked
 from headrace.errors import UnavailableError
 
 __all__ = ["read_log"]
@@ -14,12 +15,13 @@ _TRIES = 20
 """A swap of files takes milliseconds and they come minutes apart; more than two tries are a sign of something else."""
 
 
-def read_log(folder: Path, schema: pa.Schema) -> pa.Table:
+def read_log(folder: Path, schema: pa.Schema, track: Track = untracked) -> pa.Table:
     """Rows of every partition of a log, by partition and offset; no rows when there is no log.
 
     Args:
         folder: the log's folder, above its partitions.
         schema: columns declared now; see :mod:`feature_store.offline.log_schema` for files of older ones.
+        track: told of every file.
 
     Raises:
         ConfigError: a file cannot be read with these columns.
@@ -27,8 +29,11 @@ def read_log(folder: Path, schema: pa.Schema) -> pa.Table:
         UnavailableError: files went away while they were read, every time.
     """
     for _ in range(_TRIES):
+        found, tables = segments_below(folder), []
         try:
-            tables = [conform(read_segment(s.path), schema, s.path) for s in segments_below(folder)]
+            for number, segment in enumerate(found):
+                track(f"files of {folder.name} read", number, len(found))
+                tables.append(conform(read_segment(segment.path), schema, segment.path))
         except FileNotFoundError:
             continue  # a listed file was merged into another one; the next listing has that
         return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from feature_store.compute import Mode
 from feature_store.offline.event_log import read_events
 from feature_store.offline.log_bounds import LogBounds, bounds_now
+from feature_store.tracking import Track, untracked
 from feature_store.training.bucket_answers import Run, run_here
 from feature_store.training.dataset_spill import training_rows_spilled
 from feature_store.training.training_rows import arrived_late_share, first_needed_us, training_rows
@@ -25,7 +26,7 @@ from headrace.errors import ConfigError, IntegrityError, RejectedError
 from headrace.spec.model import Model
 from headrace.spec.project import Project, definitions_of
 
-__all__ = ["build_dataset", "build_from_events", "rebuild_dataset", "verify_dataset"]
+__all__ = ["build_dataset", "build_from_events", "knowledge_time", "rebuild_dataset", "verify_dataset"]
 
 Tell = Callable[[str], None]
 """Receives one sentence about progress."""
@@ -43,6 +44,7 @@ def build_dataset(
     memory_bytes: int | None = None,
     run: Run = run_here,
     tell: Tell | None = None,
+    track: Track = untracked,
 ) -> DatasetManifest:
     """Build a training set from the offline log.
 
@@ -57,9 +59,10 @@ def build_dataset(
         memory_bytes: about how much of the log may be held at once, the rest on the disk; None: all of it.
         run: with ``memory_bytes``: where buckets of entities are answered.
         tell: told what is done.
+        track: told how far it is.
 
     Returns:
-        The manifest; of the existing data set when one holds the same rows.
+        The manifest of what was asked; that of the existing data set when the same request gave the same rows before.
 
     Raises:
         ConfigError: the range is empty.
@@ -78,11 +81,11 @@ def build_dataset(
     rows: pa.Table | None = None
     others: list[pa.Table] = []
     if memory_bytes is None:
-        events, *others = _read(settings, project, model, sources, mode=mode, **span)
+        events, *others = _read(settings, project, model, sources, mode=mode, track=track, **span)
     else:
         bounds = _bounds(sources, as_of_us, mode)
         rows, events = training_rows_spilled(
-            settings, project, model, bounds, mode=mode, memory_bytes=memory_bytes, run=run, **span
+            settings, project, model, bounds, mode=mode, memory_bytes=memory_bytes, run=run, track=track, **span
         )
     return build_from_events(
         settings.datasets_dir,
@@ -96,6 +99,7 @@ def build_dataset(
         others=others,
         rows=rows,
         tell=tell,
+        track=track,
     )
 
 
@@ -112,6 +116,7 @@ def build_from_events(
     others: Sequence[pa.Table] = (),
     rows: pa.Table | None = None,
     tell: Tell | None = None,
+    track: Track = untracked,
 ) -> DatasetManifest:
     """Build a training set from a table of events that carries the outcome; for files and experiments.
 
@@ -127,6 +132,7 @@ def build_from_events(
         others: events of each further stream, ``model.streams[1:]``.
         rows: computed already; ``events`` are then those they are of.
         tell: told what is done.
+        track: told how far it is.
 
     Raises:
         ConfigError: the range is empty, or a column is missing or wrong.
@@ -147,7 +153,7 @@ def build_from_events(
         )
     if rows is None:
         span: dict[str, Any] = {"start_us": start_us, "end_us": end_us, "as_of_us": as_of_us}
-        rows = training_rows(model, events, mode=mode, others=others, **span)
+        rows = training_rows(model, events, mode=mode, others=others, track=track, **span)
     if not rows.num_rows:
         raise RejectedError(
             f"no event from {format_us(start_us)} to {format_us(end_us)} has a label known at {format_us(as_of_us)}",
@@ -175,7 +181,25 @@ def build_from_events(
     return written
 
 
-def rebuild_dataset(settings: Settings, project: Project, manifest: DatasetManifest) -> str:
+def knowledge_time(as_of_us: int | None, *, now_us: int) -> int:
+    """The instant asked for; now when none is.
+
+    Raises:
+        ConfigError: it is to come, and nobody can say what will be known then.
+    """
+    if as_of_us is None:
+        return now_us
+    if as_of_us > now_us:
+        raise ConfigError(
+            f"as of {format_us(as_of_us)} is in the future; it is {format_us(now_us)}",
+            hint="give an instant that has passed, or none for what is known now",
+        )
+    return as_of_us
+
+
+def rebuild_dataset(
+    settings: Settings, project: Project, manifest: DatasetManifest, *, track: Track = untracked
+) -> str:
     """Compute a data set again from the offline log, up to the offsets it was built from; returns its content hash.
 
     Raises:
@@ -192,11 +216,14 @@ def rebuild_dataset(settings: Settings, project: Project, manifest: DatasetManif
         raise RejectedError(f"data set {manifest.dataset_id} was built from a table, not from the offline log")
     mode: Mode = "as_served" if manifest.mode == "as_served" else "corrected"
     span: dict[str, Any] = {"start_us": manifest.start_us, "end_us": manifest.end_us, "as_of_us": manifest.as_of_us}
-    events, *others = _read(settings, project, model, manifest.sources, mode=mode, **span)
-    return content_hash(training_rows(model, events, mode=mode, others=others, **span), manifest.definitions)
+    events, *others = _read(settings, project, model, manifest.sources, mode=mode, track=track, **span)
+    rows = training_rows(model, events, mode=mode, others=others, track=track, **span)
+    return content_hash(rows, manifest.definitions)
 
 
-def verify_dataset(settings: Settings, project: Project | None, dataset_id: str) -> DatasetManifest:
+def verify_dataset(
+    settings: Settings, project: Project | None, dataset_id: str, *, track: Track = untracked
+) -> DatasetManifest:
     """Check that a data set holds what its manifest says and, given the project, that the log still gives the same.
 
     Raises:
@@ -204,9 +231,10 @@ def verify_dataset(settings: Settings, project: Project | None, dataset_id: str)
         IntegrityError: its rows, or the rows computed again, are others.
         RejectedError: it cannot be computed again, see :func:`rebuild_dataset`.
     """
-    manifest, _ = read_dataset(folder_of(settings.datasets_dir, dataset_id))
+    folder = folder_of(settings.datasets_dir, dataset_id)
+    manifest, _ = read_dataset(folder, lambda done, total: track("values read", done, total))
     if project is not None:
-        digest = rebuild_dataset(settings, project, manifest)
+        digest = rebuild_dataset(settings, project, manifest, track=track)
         if digest != manifest.content_hash:
             raise IntegrityError(
                 f"data set {dataset_id}: the offline log now gives rows of digest {digest[:12]}, not"
@@ -226,6 +254,7 @@ def _read(
     end_us: int,
     as_of_us: int,
     mode: Mode,
+    track: Track,
 ) -> list[pa.Table]:
     """Events a training set looks at, with their labels, of each of the model's streams."""
     bounds = _bounds(sources, as_of_us, mode)
@@ -238,6 +267,7 @@ def _read(
             start_us=first_needed_us(model, stream, start_us),
             end_us=end_us,
             within=bounds,
+            track=track,
         )
         for stream in model.streams
     ]

@@ -22,6 +22,7 @@ from feature_store.offline_tables import TIMESTAMP
 from feature_store.partitioning import key_partitions
 from feature_store.plan import ViewPlan, compile_view
 from feature_store.table_columns import read_field, read_times
+from feature_store.tracking import Track, untracked
 from feature_store.training.bucket_answers import Bucket, Run, put_values, run_here
 from feature_store.training.log_spill import SpilledLog
 from feature_store.training.spill import Spill
@@ -55,6 +56,7 @@ def training_rows_spilled(
     memory_bytes: int,
     folder: Path | None = None,
     run: Run = run_here,
+    track: Track = untracked,
 ) -> tuple[pa.Table, pa.Table]:
     """As :func:`feature_store.training.training_rows.training_rows` on all of the log.
 
@@ -70,6 +72,7 @@ def training_rows_spilled(
         memory_bytes: about how much of the history may be held at once.
         folder: where to spill; the system's own for such when absent.
         run: where buckets are answered.
+        track: told how far each of the passes over the log is, and how many rows each view has answered.
 
     Returns:
         The rows, and the events they are of.
@@ -83,7 +86,7 @@ def training_rows_spilled(
     range_rows = max(memory_bytes // row_bytes, _FEWEST_ROWS)
     span: dict[str, Any] = {"start_us": start_us, "end_us": end_us, "as_of_us": as_of_us, "mode": mode}
     with tempfile.TemporaryDirectory(prefix="headrace-spill-", dir=folder) as made:
-        work = _Work(settings, project, model, bounds, Path(made), range_rows, span, run)
+        work = _Work(settings, project, model, bounds, Path(made), range_rows, span, run, track)
         spine = work.spine()
         values = {plan.view.name: work.answer(plan, spine) for plan in plans}
     rows = training_rows(
@@ -105,8 +108,9 @@ class _Work:
         range_rows: int,
         span: dict[str, Any],
         run: Run,
+        track: Track,
     ) -> None:
-        self._model, self._folder, self._span, self._run = model, folder, span, run
+        self._model, self._folder, self._span, self._run, self._track = model, folder, span, run, track
         self._logs = {
             stream: SpilledLog(
                 settings.offline_dir,
@@ -119,7 +123,7 @@ class _Work:
             for stream in model.streams
         }
         for log in self._logs.values():
-            log.prepare()
+            log.prepare(track)
         most = max(log.rows for log in self._logs.values())
         # Twice as many as would do if keys were spread evenly.
         self._buckets = max(1, -(-2 * most // range_rows))
@@ -127,7 +131,8 @@ class _Work:
     def spine(self) -> pa.Table:
         """Events of the rows, numbered."""
         log = self._logs[self._model.events]
-        parts = [table.filter(pa.array(has_row(self._model, table, **self._span))) for table in self._seen(log, None)]
+        seen = self._seen(log, None, f"events of {self._model.events.name} asked for their labels")
+        parts = [table.filter(pa.array(has_row(self._model, table, **self._span))) for table in seen]
         spine = pa.concat_tables(parts).combine_chunks()
         return spine.append_column(_PLACE, pa.array(np.arange(spine.num_rows)))
 
@@ -136,7 +141,8 @@ class _Work:
         view, stream, own_stream = plan.view, plan.view.events, self._model.events
         is_own = stream is own_stream
         events = Spill(self._folder / "views" / view.name)
-        for table in self._seen(self._logs[stream], first_needed_us(self._model, stream, self._span["start_us"])):
+        first_us = first_needed_us(self._model, stream, self._span["start_us"])
+        for table in self._seen(self._logs[stream], first_us, f"events of {stream.name} sorted for {view.name}"):
             read = known_events(plan, event_columns(plan, table, what=_WHAT), self._span["mode"])
             events.add(events_table(plan, read), key_partitions(read.keys, self._buckets))
         keys = read_field(spine, view.entity, own_stream.schema[view.entity], what=_WHAT)
@@ -152,14 +158,20 @@ class _Work:
                 held = events.read(bucket)
                 yield bucket, (events_table(plan, no_events(plan)) if held is None else held, questions)
 
+        answered = 0
         for bucket, answers in self._run(view, answer_questions, buckets()):
+            self._track(f"questions to {view.name} answered", answered, spine.num_rows)
             put_values(answers, values)
+            answered += answers.num_rows
             events.remove(bucket)
         return values
 
-    def _seen(self, log: SpilledLog, first_us: int | None) -> Iterator[pa.Table]:
+    def _seen(self, log: SpilledLog, first_us: int | None, work: str) -> Iterator[pa.Table]:
         """Events of a log that can matter."""
+        read = 0
         for table in log.ranges():
+            self._track(work, read, log.rows)
+            read += table.num_rows  # without repeated ids, of which there are few
             if self._span["mode"] == "as_served":
                 table = seen_by(table, self._span["as_of_us"])
             times = table[log.time]

@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_store import query_kernels
-from feature_store.compute import compute_file, file_events
+from feature_store.compute import compute_file, file_events, no_label_found
 from feature_store.ids import event_ids64
 from feature_store.kernel_cache import plain
 from feature_store.partitioning import key_partitions
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.table_columns import find_column, has_column, read_field, read_labels
+from feature_store.tracking import Track, untracked
 from feature_store.training.bucket_answers import Bucket, Run, answer_bucket, bucket_table, run_here, values_of
 from feature_store.training.spill import Spill
 from headrace.errors import ConfigError, HeadraceError
@@ -55,6 +56,8 @@ def compute_file_spilled(
     folder: Path | None = None,
     run: Run = run_here,
     progress: Progress | None = None,
+    track: Track = untracked,
+    remark: Callable[[str], None] | None = None,
 ) -> tuple[int, int]:
     """As :func:`feature_store.compute.compute_file`, from file to file.
 
@@ -68,6 +71,8 @@ def compute_file_spilled(
         folder: where to spill about the size of the events for each view; the system's own for such when absent.
         run: where buckets are answered.
         progress: called with (view, rows, seconds) after each view.
+        track: told how far it is, in rows of each pass over them: one for the ids, two for each view, one to write.
+        remark: told, in a sentence, what is no error but hardly meant.
 
     Returns:
         Rows and columns written.
@@ -80,13 +85,34 @@ def compute_file_spilled(
     row_bytes = _FIXED_BYTES + _CELL_BYTES * sum(len(plan.inputs) + plan.width for plan in plans)
     with tempfile.TemporaryDirectory(prefix="headrace-spill-", dir=folder) as made:
         work = _Work(project, stream, events, labels, Path(made), max(memory_bytes // row_bytes, _FEWEST_ROWS))
+        work.passes = _Passes(track, rows=work.rows, count=2 * len(plans) + 2)
         work.find_firsts()
+        if remark and work.labels_read and not work.labels_found:
+            remark(no_label_found(work.labels_read))
         for plan in plans:
             started = time.perf_counter()
             work.answer(plan, run)
             if progress:
                 progress(plan.view.name, work.rows, time.perf_counter() - started)
         return work.rows, work.write(out)
+
+
+@dataclass(slots=True)
+class _Passes:
+    """Says how far the passes over the rows are, taken together."""
+
+    track: Track
+    rows: int
+    count: int
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.add(0)
+
+    def add(self, rows: int) -> None:
+        """So many rows have been passed."""
+        self.done += rows
+        self.track(f"rows in {self.count} passes", self.done, self.rows * self.count)
 
 
 @dataclass(slots=True)
@@ -111,6 +137,8 @@ class _Work:
         self._buckets = max(1, -(-2 * self.rows // range_rows))
         self._outcome = project.labels_of(stream) if labels is not None else None
         self._facts = Spill(folder / "facts")
+        self.passes = _Passes(untracked, rows=self.rows, count=1)
+        self.labels_read = self.labels_found = 0
 
     def find_firsts(self) -> None:
         """Of events with one id the first in the file counts; of labels the last."""
@@ -119,12 +147,14 @@ class _Work:
             ids = self._ids(table, "the events file")
             rows = np.arange(start, start + len(ids))
             events.add(pa.table({"row": rows, "id": ids}), key_partitions(ids, self._buckets))
+            self.passes.add(len(ids))
         if self._labels is not None and self._outcome is not None:
             for _, table in self._ranges(self._labels):
                 ids = self._ids(table, "the labels file")
                 column = find_column(table, self._outcome.value, what="the labels file")
                 values = read_labels(column, self._outcome, what="the labels file")
                 labels.add(pa.table({"id": ids, "value": values}), key_partitions(ids, self._buckets))
+                self.labels_read += len(ids)
         for bucket in range(self._buckets):
             held = events.read(bucket)
             if held is None:
@@ -132,7 +162,8 @@ class _Work:
             rows, ids = held["row"].to_numpy(), plain(held["id"].to_numpy())
             facts = {"row": rows, "first": query_kernels.first_of_ids(ids)}
             if self._outcome is not None:
-                facts["label"] = _last_labels(ids, labels.read(bucket))
+                facts["label"], found = _last_labels(ids, labels.read(bucket))
+                self.labels_found += found
             self._facts.add(pa.table(facts), rows // self._range_rows)
             events.remove(bucket)
             labels.remove(bucket)
@@ -145,9 +176,11 @@ class _Work:
             read = file_events(plan, table, what=self._what(start, table))
             rows = np.arange(start, start + table.num_rows)
             spill.add(bucket_table(plan, read, rows, facts.first), key_partitions(read.keys, self._buckets))
+            self.passes.add(len(rows))
         for bucket, found in run(plan.view, answer_bucket, self._held(spill)):
             answers.add(found, found["row"].to_numpy() // self._range_rows)
             spill.remove(bucket)
+            self.passes.add(len(found))
 
     def write(self, out: Path) -> int:
         """The features, in the order of the events; gives the number of columns."""
@@ -160,6 +193,7 @@ class _Work:
                 part = compute_file(self._project, self._stream, table, answers=partial(self._values, start))
                 writer = writer or pq.ParquetWriter(half, part.schema, compression="zstd")
                 writer.write_table(part)
+                self.passes.add(part.num_rows)
                 columns = part.num_columns
             writer.close()
             half.replace(out)
@@ -223,13 +257,14 @@ class _Work:
         return f"the events file, rows {start:,} to {start + table.num_rows:,}"
 
 
-def _last_labels(ids: NDArray[np.int64], labels: pa.Table | None) -> NDArray[np.int64]:
-    """(n,) the last label of each id; NULL for none."""
-    found = np.full(len(ids), NULL, dtype=np.int64)
-    if labels is not None:
-        rows = query_kernels.last_positions(ids, plain(labels["id"].to_numpy()))
-        found[rows >= 0] = labels["value"].to_numpy()[rows[rows >= 0]]
-    return found
+def _last_labels(ids: NDArray[np.int64], labels: pa.Table | None) -> tuple[NDArray[np.int64], int]:
+    """(n,) the last label of each id, NULL for none; and how many have one."""
+    values = np.full(len(ids), NULL, dtype=np.int64)
+    if labels is None:
+        return values, 0
+    rows = query_kernels.last_positions(ids, plain(labels["id"].to_numpy()))
+    values[rows >= 0] = labels["value"].to_numpy()[rows[rows >= 0]]
+    return values, int(np.count_nonzero(rows >= 0))
 
 
 def _count(path: Path) -> int:

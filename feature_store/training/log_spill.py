@@ -29,6 +29,7 @@ from feature_store.offline_tables import (
     label_schema,
 )
 from feature_store.partitioning import key_partitions
+from feature_store.tracking import Track, untracked
 from feature_store.training.spill import Spill
 from headrace.errors import IntegrityError, UnavailableError
 from headrace.spec.project import Project
@@ -74,20 +75,25 @@ class SpilledLog:
         """Column of the event time."""
         return self._stream.time
 
-    def prepare(self) -> None:
+    def prepare(self, track: Track = untracked) -> None:
         """Find which events are kept, and their labels."""
         logged: list[tuple[LogKind, str]] = [("events", self._stream.name)]
         if self._labels is not None:
             logged.append(("labels", self._labels.name))
-        buckets = 1 + sum(self._size(kind, topic) for kind, topic in logged) // self._range_rows
+        total = sum(self._size(kind, topic) for kind, topic in logged)
+        buckets = 1 + total // self._range_rows
+        work = f"rows of the log of {self._stream.name} looked through"
+        track(work, 0, total)
         events, labels = Spill(self._folder / "ids"), Spill(self._folder / "labels")
         for start, table in self._ranges("events", self._stream.name, event_schema(self._stream)):
             self.rows = start + table.num_rows
             self._spill_ids(events, table, np.arange(start, self.rows), buckets, [])
+            track(work, self.rows, total)
         if self._labels is not None:
             for start, table in self._ranges("labels", self._labels.name, label_schema(self._labels)):
                 rows = np.arange(start, start + table.num_rows)
                 self._spill_ids(labels, table, rows, buckets, [self._labels.value])
+                track(work, self.rows + start + table.num_rows, total)
         for bucket in range(buckets):
             held = events.read(bucket)
             if held is None:

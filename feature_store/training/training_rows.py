@@ -26,6 +26,7 @@ from feature_store.offline_tables import ARRIVAL, LABEL_ARRIVAL, LATE
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.row_values import value_columns
 from feature_store.table_columns import find_column, read_field, read_labels, read_times
+from feature_store.tracking import Track, untracked
 from headrace.errors import ConfigError
 from headrace.spec.model import Model
 from headrace.spec.policies import SlicesHold
@@ -50,6 +51,7 @@ def training_rows(
     mode: Mode = "as_served",
     others: Sequence[pa.Table] = (),
     answers: Answers | None = None,
+    track: Track = untracked,
 ) -> pa.Table:
     """One row per event in [start, end) whose label is known, sorted by time and id.
 
@@ -63,6 +65,7 @@ def training_rows(
         mode: ``as_served`` or ``corrected``.
         others: events of each further stream, ``model.streams[1:]``.
         answers: gives the values of a view where they are known already; ``events`` are then those of rows alone.
+        track: told how many rows the views have answered.
 
     Returns:
         id, event time, fields that only gates look at, the inputs as float64, the label as int64.
@@ -88,7 +91,7 @@ def training_rows(
     }
     columns |= {name: _nullable(_field(spine, model, name)) for name in _fields_of_gates(model)}
     tables = {model.events: events} if answers else dict(zip(model.streams, (events, *others), strict=True))
-    columns |= _inputs(model, tables, spine, mode, answers)
+    columns |= _inputs(model, tables, spine, mode, answers, track)
     columns[label.value] = pa.array(outcomes[chosen])
     return pa.table(columns)
 
@@ -129,14 +132,20 @@ def arrived_late_share(model: Model, events: pa.Table, start_us: int, end_us: in
 
 
 def _inputs(
-    model: Model, events: Mapping[EventStream, pa.Table], spine: pa.Table, mode: Mode, answers: Answers | None
+    model: Model,
+    events: Mapping[EventStream, pa.Table],
+    spine: pa.Table,
+    mode: Mode,
+    answers: Answers | None,
+    track: Track,
 ) -> dict[str, pa.Array]:
     """Inputs by full name, in the model's order."""
     found: dict[str, NDArray[np.float64]] = {}
     times_us = read_times(spine, model.events, what=_WHAT)
     ids = event_ids64(read_field(spine, model.events.id, model.events.schema[model.events.id], what=_WHAT))
-    for view in model.views:
+    for number, view in enumerate(model.views):
         plan = compile_view(view)
+        track("questions to views answered", number * spine.num_rows, len(model.views) * spine.num_rows)
         if answers:
             found |= value_columns(plan, answers(plan, spine))
             continue

@@ -36,6 +36,7 @@ class Difference:
     feature: str
     at_us: int
     logged: float | None
+    """None: null, no number, or not finite."""
     recomputed: float | None
 
 
@@ -64,6 +65,7 @@ class FeatureComparison:
         at_us: NDArray[np.int64],
         skip: NDArray[np.bool_] | None = None,
         as_served: Matrix | None = None,
+        unreadable: NDArray[np.bool_] | None = None,
     ) -> None:
         """Compare one batch.
 
@@ -74,13 +76,16 @@ class FeatureComparison:
             at_us: (n,) their instants.
             skip: (n, F) values that promise nothing.
             as_served: (n, F) recomputed from what had arrived by then; a value equal to it differs by late data only.
+            unreadable: (n, F) what was read is no such value, nor null; it differs from everything.
         """
         considered = np.ones(logged.shape, np.bool_) if skip is None else ~skip
-        differs = considered & ~same_bits(logged, recomputed)
+        broken = np.zeros(logged.shape, np.bool_) if unreadable is None else unreadable
+        differs = considered & (broken | ~same_bits(logged, recomputed))
         late = np.zeros_like(differs) if as_served is None else differs & same_bits(logged, as_served)
         differs &= ~late
-        missing = differs & (np.isnan(logged) != np.isnan(recomputed))
-        distance = np.where(differs & ~missing, np.abs(logged - recomputed), 0.0)
+        missing = differs & ~broken & (np.isnan(logged) != np.isnan(recomputed))
+        both = differs & np.isfinite(logged) & np.isfinite(recomputed)
+        distance = np.abs(np.subtract(logged, recomputed, out=np.zeros(logged.shape), where=both))
         for f, check in enumerate(self.checks):
             check.compared += int(considered[:, f].sum())
             check.mismatches += int(differs[:, f].sum())
@@ -109,4 +114,4 @@ def same_bits(left: Matrix, right: Matrix) -> NDArray[np.bool_]:
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from headrace.cli.feature_out_of_core import add_ray, memory_bytes, where_answered
+from headrace.cli.pace import Pace
 from headrace.cli.teller import Teller
 from headrace.clock import SystemClock, format_us, parse_us
 from headrace.config import load_settings
@@ -63,7 +64,7 @@ def instant(text: str, option: str) -> int:
 
 
 def _build(args: argparse.Namespace) -> "DatasetManifest":
-    from feature_store.training.dataset import build_dataset
+    from feature_store.training.dataset import build_dataset, knowledge_time
 
     project = load_project(args.project)
     model = project.only_model(args.model)
@@ -74,11 +75,14 @@ def _build(args: argparse.Namespace) -> "DatasetManifest":
             model,
             start_us=instant(args.start, "--from"),
             end_us=instant(args.end, "--until"),
-            as_of_us=instant(args.as_of, "--as-of") if args.as_of else SystemClock().now_us(),
+            as_of_us=knowledge_time(
+                instant(args.as_of, "--as-of") if args.as_of else None, now_us=SystemClock().now_us()
+            ),
             mode=args.mode,
             memory_bytes=memory_bytes(args.memory) if args.memory else None,
             run=where_answered(args, project),
             tell=lambda sentence: tell("dataset", sentence),
+            track=Pace(lambda sentence: tell("dataset", sentence)),
         )
 
 
@@ -95,7 +99,12 @@ def _verify(args: argparse.Namespace) -> "DatasetManifest":
 
     with Teller() as tell:
         tell("dataset", "reading the rows" + (" and computing them again" if args.project else ""))
-        manifest = verify_dataset(load_settings(), load_project(args.project) if args.project else None, args.dataset)
+        manifest = verify_dataset(
+            load_settings(),
+            load_project(args.project) if args.project else None,
+            args.dataset,
+            track=Pace(lambda sentence: tell("dataset", sentence)),
+        )
         tell("dataset", f"{manifest.rows:,} rows match digest {manifest.content_hash[:12]}")
     return manifest
 

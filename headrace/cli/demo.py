@@ -22,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
     from headrace.errors import ConfigError
     from headrace.spec.project import load_project
 
+    if args.out.exists() and not args.out.is_dir():
+        raise ConfigError(f"--out {args.out} is a file", hint="name a folder for pictures and page")
     project = load_project(args.project)
     if not project.models:
         raise ConfigError(f"project {project.name!r} declares no model", hint="the demo needs one to keep right")

@@ -3,9 +3,8 @@
 import argparse
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ConfigError
 from headrace.spec.project import Project
@@ -14,7 +13,7 @@ from headrace.spec.streams import EventStream
 if TYPE_CHECKING:
     from feature_store.training.bucket_answers import Run
 
-__all__ = ["add_out_of_core", "add_ray", "compute_out_of_core", "memory_bytes", "where_answered"]
+__all__ = ["add_out_of_core", "add_ray", "check_spill", "compute_out_of_core", "memory_bytes", "where_answered"]
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZE = re.compile(r"(\d+)\s*(KB|MB|GB)", re.IGNORECASE)
@@ -51,18 +50,36 @@ def where_answered(args: argparse.Namespace, project: Project) -> "Run":
     return run_on(args.ray, project.path)
 
 
+def check_spill(args: argparse.Namespace) -> None:
+    """Refuse a ``--spill`` that cannot be used, or would not be.
+
+    Raises:
+        ConfigError: it is no folder, or nothing is spilled without ``--memory``.
+    """
+    if args.spill is None:
+        return
+    if not (args.memory or args.ray):
+        raise ConfigError("--spill needs --memory", hint="say how much to hold at once, such as 2GB, or leave it out")
+    if not args.spill.is_dir():
+        raise ConfigError(f"{args.spill} is no folder", hint="make it, or leave out --spill")
+
+
 def compute_out_of_core(
-    project: Project, stream: EventStream, args: argparse.Namespace, tell: Callable[[str, int, float], None]
+    project: Project, stream: EventStream, args: argparse.Namespace, **told: Any
 ) -> tuple[int, int, float]:
     """Rows, columns and seconds of the computation, files included.
+
+    Args:
+        project: as it is defined.
+        stream: what the file holds.
+        args: the command's.
+        told: who hears of it, as :func:`feature_store.training.file_spill.compute_file_spilled` takes them.
 
     Raises:
         ConfigError: a size, a file or a folder is wrong, or ray is not installed.
     """
     from feature_store.training.file_spill import compute_file_spilled
 
-    if args.spill is not None and not args.spill.is_dir():
-        raise ConfigError(f"{args.spill} is no folder", hint="make it, or leave out --spill")
     run = where_answered(args, project)
     started = time.perf_counter()
     rows, columns = compute_file_spilled(
@@ -74,7 +91,7 @@ def compute_out_of_core(
         memory_bytes=memory_bytes(args.memory),
         folder=args.spill,
         run=run,
-        progress=tell,
+        **told,
     )
     return rows, columns, time.perf_counter() - started
 

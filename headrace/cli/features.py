@@ -5,29 +5,29 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from headrace.cli.feature_changes import show_plan
-from headrace.cli.feature_out_of_core import add_out_of_core, compute_out_of_core
+from headrace.cli.feature_list import list_features
+from headrace.cli.feature_lookup import look_up
+from headrace.cli.feature_out_of_core import add_out_of_core, check_spill, compute_out_of_core
 from headrace.cli.feature_pictures import show_features
 from headrace.cli.feature_retire import retire
-from headrace.clock import format_us, parse_us
-from headrace.config import load_settings
+from headrace.cli.output_file import check_output
+from headrace.cli.pace import Pace
+from headrace.cli.parquet_input import read_parquet
+from headrace.cli.teller import Teller
 from headrace.errors import ConfigError, HeadraceError
-from headrace.spec.durations import format_duration
-from headrace.spec.features import Feature, FeatureView
 from headrace.spec.project import Project, load_project
 from headrace.spec.streams import EventStream
-from headrace.spec.types import String
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="show every feature with its type and window")
-    show = actions.add_parser("show", help="explain a view or a feature, its windows drawn as timelines")
-    show.add_argument("name", metavar="VIEW|FEATURE", help="such as customer_activity or customer_activity__count_7d")
+    show = actions.add_parser("show", help="explain what is defined: windows as timelines, functions as written")
+    show.add_argument("name", metavar="NAME", help="such as customer_activity, customer_activity__count_7d or calendar")
     compute = actions.add_parser("compute", help="compute every feature for every event of a Parquet file")
     compute.add_argument("--events", required=True, type=Path, metavar="E.parquet")
     compute.add_argument(
@@ -52,64 +52,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     project = load_project(args.project)
     actions = {
-        "list": _list,
+        "list": list_features,
         "show": show_features,
         "compute": _compute,
-        "lookup": _lookup,
+        "lookup": look_up,
         "plan": show_plan,
         "retire": retire,
     }
     return actions[args.action](project, args)
 
 
-def _list(project: Project, args: argparse.Namespace) -> int:
-    rows = [
-        {"name": name, "type": _type(feature), "of": view.entity, "what": _describe(feature, view)}
-        for view in project.views
-        for feature, name in zip(view.features, view.full_names, strict=True)
-    ]
-    rows += [
-        {"name": name, "type": "number", "of": request.of.name, "what": "computed from the event itself"}
-        for request in project.requests
-        for name in request.full_names
-    ]
-    rows += [
-        {"name": name, "type": "number", "of": ", ".join(item.name for item in derived.of), "what": "derived from them"}
-        for derived in project.derived
-        for name in derived.full_names
-    ]
-    if args.json:
-        print(json.dumps({"project": project.name, "features": rows}))
-        return 0
-    widths = [max((len(row[column]) for row in rows), default=0) for column in ("name", "type", "of")]
-    for row in rows:
-        print("  ".join(row[c].ljust(w) for c, w in zip(("name", "type", "of"), widths, strict=True)), row["what"])
-    return 0
-
-
-def _type(feature: Feature) -> str:
-    return f"{feature.value_type.__name__}{'List' if feature.is_list else ''}"
-
-
-def _describe(feature: Feature, view: FeatureView) -> str:
-    text = f"{feature.kind} of {feature.column or 'events'}"
-    if feature.aggregation.where is not None:
-        text += f" where {feature.aggregation.where.slug.replace('_', ' ')}"
-    text += f" over {feature.window.name.replace('_', ' ')}"
-    if feature.delay_us:
-        text += f", {format_duration(feature.delay_us)} ago"
-    return f"{text}, closed {view.closed}"
-
-
 def _compute(project: Project, args: argparse.Namespace) -> int:
     started = time.perf_counter()
     stream = project.stream(args.stream) if args.stream else project.only_stream()
-
-    def tell_view(view: str, rows: int, seconds: float) -> None:
-        _tell(f"{view}: {rows:,} rows in {seconds:.2f} s, {rows / max(seconds, 1e-9):,.0f} per second")
-
+    check_output(args.out, {"--events": args.events, "--labels": args.labels})
+    check_spill(args)
+    if args.labels and project.labels_of(stream) is None:
+        raise ConfigError(f"stream {stream.name!r} has no labels", hint="declare a LabelStream, or leave out --labels")
     compute = compute_out_of_core if args.memory or args.ray else _compute_in_memory
-    rows, columns, computed_s = compute(project, stream, args, tell_view)
+    with Teller() as teller:
+
+        def tell(sentence: str) -> None:
+            teller("compute", sentence)
+
+        def tell_view(view: str, rows: int, seconds: float) -> None:
+            tell(f"{view}: {rows:,} rows in {seconds:.2f} s, {rows / max(seconds, 1e-9):,.0f} per second")
+
+        rows, columns, computed_s = compute(project, stream, args, progress=tell_view, track=Pace(tell), remark=tell)
     outcome = {
         "rows": rows,
         "features": columns - 1,
@@ -121,24 +90,24 @@ def _compute(project: Project, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(outcome))
     else:
-        _tell("{rows:,} rows x {features} features in {compute_s} s -> {out}".format(**outcome))
+        print("{rows:,} rows x {features} features in {compute_s} s -> {out}".format(**outcome), file=sys.stderr)
     return 0
 
 
 def _compute_in_memory(
-    project: Project, stream: EventStream, args: argparse.Namespace, tell: Callable[[str, int, float], None]
+    project: Project, stream: EventStream, args: argparse.Namespace, **told: Any
 ) -> tuple[int, int, float]:
-    """Rows, columns and seconds of the computation alone."""
+    """Rows, columns and seconds of the computation alone; ``told`` as :func:`feature_store.compute.compute_file`'s."""
     import pyarrow.parquet as pq
 
     from feature_store.compute import compute_file
 
     started = time.perf_counter()
-    events = _read(args.events)
-    labels = _read(args.labels) if args.labels else None
-    _tell(f"{events.num_rows:,} events read in {time.perf_counter() - started:.2f} s")
+    events = read_parquet(args.events)
+    labels = read_parquet(args.labels) if args.labels else None
+    told["remark"](f"{events.num_rows:,} events read in {time.perf_counter() - started:.2f} s")
     began = time.perf_counter()
-    table = compute_file(project, stream, events, labels, progress=tell)
+    table = compute_file(project, stream, events, labels, **told)
     computed_s = time.perf_counter() - began
     args.out.parent.mkdir(parents=True, exist_ok=True)
     half = args.out.with_name(f"{args.out.name}.{os.getpid()}.part")
@@ -151,59 +120,3 @@ def _compute_in_memory(
             f"{args.out} cannot be written: {error}", hint="free space or name another --out"
         ) from error
     return table.num_rows, table.num_columns, computed_s
-
-
-def _read(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise ConfigError(f"{path} is no file", hint="give a Parquet file")
-    try:
-        return pq.read_table(path)
-    except pa.ArrowException as error:
-        raise ConfigError(f"{path} cannot be read as Parquet: {error}", hint="give a Parquet file") from error
-
-
-def _lookup(project: Project, args: argparse.Namespace) -> int:
-    from feature_store.online.lookup import LookupRequest, OnlineReader
-
-    entities = _entities(project, args.entities)
-    views = [project.view(name) for name in args.view] or [v for v in project.views if v.entity in entities]
-    reader = OnlineReader(load_settings().redis.url, project)
-    try:
-        at_us = parse_us(args.at) if args.at else None
-    except ValueError as error:
-        raise ConfigError(f"--at: {error}") from error
-    request = LookupRequest(views=views, entities=entities, at_us=at_us, own=None)
-    try:
-        rows = reader.read([request])[0]
-    finally:
-        reader.close()
-    if args.json:
-        print(json.dumps({name: {"status": row.status, "values": row.values} for name, row in rows.items()}))
-        return 0
-    for name, row in rows.items():
-        since = "" if row.event_time_us is None else f" since {format_us(row.event_time_us)}"
-        print(f"{name}: {row.status}{since}")
-        for feature, value in row.values.items():
-            print(f"  {feature} = {'null' if value is None else value}")
-    return 0
-
-
-def _entities(project: Project, words: list[str]) -> dict[str, int | str]:
-    entities: dict[str, int | str] = {}
-    types = {view.entity: view.source.schema[view.entity] for view in project.views}
-    for word in words:
-        name, given, key = word.partition("=")
-        if name not in types or not given:
-            raise ConfigError(f"entity {word!r} is not understood", hint=f"write one of {sorted(types)}, '=', its key")
-        try:
-            entities[name] = key if isinstance(types[name], String) else int(key)
-        except ValueError as error:
-            raise ConfigError(f"{name} is {key!r}, not a whole number") from error
-    return entities
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from headrace.cli.output_file import check_output
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     from headrace.demo.generator import DRIFTS
@@ -24,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     from headrace.demo.generator import World, generate, parse_drift
 
+    check_output(args.out, {})
     world = World(
         days=args.days,
         customers=args.customers,

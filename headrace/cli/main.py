@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.cli.roles import ROLES
 from headrace.errors import HeadraceError
 
 __all__ = ["main"]
@@ -30,9 +31,9 @@ COMMANDS = (
     _Command("apply", "headrace.cli.apply", "register the definitions of a project in Feast"),
     _Command("generate", "headrace.cli.generate", "write a seeded stream of card transactions to Parquet"),
     _Command("publish", "headrace.cli.publish", "publish a file of events and labels to Kafka"),
-    _Command("run", "headrace.cli.run", "run a role: stream, score, monitor, worker, trainer"),
+    _Command("run", "headrace.cli.run", f"run a role: {', '.join(ROLES)}"),
     _Command("serve", "headrace.cli.serve", "answer feature and prediction requests over HTTP"),
-    _Command("features", "headrace.cli.features", "list, plan, compute and look up features"),
+    _Command("features", "headrace.cli.features", "list, show, compute, look up, plan and retire features"),
     _Command("backfill", "headrace.cli.backfill", "compute a new or changed view from the offline log"),
     _Command("dataset", "headrace.cli.dataset", "build, show and verify training sets"),
     _Command("offline", "headrace.cli.offline", "look after the offline logs: files, compact, retain"),

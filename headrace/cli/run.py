@@ -4,6 +4,7 @@ import argparse
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from headrace.cli.roles import READING, ROLES
 from headrace.config import Settings, load_settings
 from headrace.errors import ConfigError
 from headrace.logging import set_up_logging
@@ -12,17 +13,6 @@ from headrace.spec.project import load_project
 if TYPE_CHECKING:
     from headrace.contracts.messages import MessageReader, OpenReader
     from headrace.spec.streams import EventStream, LabelStream
-
-ROLES = {
-    "stream": ("streams.worker", "events to features: Kafka to Redis and Parquet"),
-    "score": ("serving.stream_scorer", "score every event of the stream with the serving predictor"),
-    "monitor": ("monitors.app", "watch features, predictions and labels; publish window reports"),
-    "agents": ("monitors.agents", "Faust agents: incidents, pages, signals to Temporal"),
-    "worker": ("workflows.worker", "Temporal worker: controllers, retraining, rollouts, training"),
-}
-"""Role -> (module with ``run(settings, project) -> int``, what it does)."""
-READING = frozenset(("score", "monitor"))
-"""Roles that read topics of events or labels without being the stream: ``run`` also takes what reads every format."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ class DatasetManifest:
     """One immutable training set; stands beside ``data.parquet`` as ``manifest.json``."""
 
     dataset_id: str
-    """``<model>-<first 12 digits of content_hash>``."""
+    """``<model>-<12 digits>``, of the rows and of what was asked for; see :mod:`headrace.dataset_format`."""
     model: str
     content_hash: str
     """SHA-256 over the canonical bytes of the rows (not of the Parquet file)."""

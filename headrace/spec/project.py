@@ -82,6 +82,8 @@ def load_project(path: Path | str) -> Project:
         DefinitionError: a definition is wrong, or two of a kind share a name.
     """
     root = Path(path).absolute()
+    if not root.exists():
+        raise ConfigError(f"project {path} does not exist", hint="give a folder such as examples/fraud")
     files = [root] if root.is_file() else sorted(root.glob("*.py"))
     if not files:
         raise ConfigError(f"project {path} holds no Python file", hint="give a folder such as examples/fraud")

@@ -87,6 +87,17 @@ def test_dataset_train_models(project: Path, capsys: pytest.CaptureFixture[str])
         assert "v1" in capsys.readouterr().out
 
 
+def test_a_build_prints_what_was_asked_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    span = ("--project", str(project), "--from", "2020-01-02T00:00:00Z", "--until", "2020-01-20T00:00:00Z")
+    first = _json(capsys, "dataset", "build", *span, "--as-of", "2020-03-01T00:00:00Z")
+
+    other = _json(capsys, "dataset", "build", *span, "--as-of", "2020-04-01T00:00:00Z", "--mode", "corrected")
+
+    assert (other["mode"], other["as_of_us"]) == ("corrected", first["as_of_us"] + 31 * DAY_US)  # type: ignore[operator]  # a number
+    assert other == _json(capsys, "dataset", "show", str(other["dataset_id"]))
+    assert first == _json(capsys, "dataset", "verify", str(first["dataset_id"]), "--project", str(project))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -95,6 +106,13 @@ def test_dataset_train_models(project: Path, capsys: pytest.CaptureFixture[str])
         (
             ["dataset", "build", "--from", "2021-01-02T00:00:00Z", "--until", "2021-01-20T00:00:00Z"],
             "has a label known at",
+        ),
+        (
+            [
+                *("dataset", "build", "--from", "2020-01-02T00:00:00Z", "--until", "2020-01-20T00:00:00Z"),
+                *("--as-of", "2999-01-01T00:00:00Z"),
+            ],
+            "as of 2999-01-01T00:00:00Z is in the future",
         ),
         (["train", "--dataset", "../../etc"], "no data set '../../etc'"),
         (["train", "--dataset", "x", "--model", "price"], "model 'price' is not defined"),

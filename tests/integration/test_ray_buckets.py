@@ -94,7 +94,7 @@ def test_what_is_wrong_in_a_task_is_said_as_here(cluster: Cluster, tmp_path: Pat
     events = events_file(tmp_path / "e.parquet", 50, seed=7)
     run = run_on(cluster.address, tmp_path / "nowhere")
 
-    with pytest.raises(ConfigError, match="holds no Python file"):
+    with pytest.raises(ConfigError, match="nowhere does not exist"):
         compute_file_spilled(
             project, project.only_stream(), events, None, tmp_path / "f", memory_bytes=10**6, folder=tmp_path, run=run
         )

@@ -178,6 +178,55 @@ def test_the_command_says_what_is_wrong_with_a_file(tmp_path: Path, capsys: pyte
     assert "cannot be read as Parquet" in capsys.readouterr().err
 
 
+def test_what_is_read_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events, labels = tmp_path / "e.parquet", tmp_path / "l.parquet"
+    table = events_table(50)
+    pq.write_table(table.drop(["TX_FRAUD"]), events)
+    pq.write_table(table.select(["TRANSACTION_ID", "TX_FRAUD"]), labels)
+    (tmp_path / "linked").symlink_to(events)
+    (tmp_path / "hard").hardlink_to(labels)
+    before = {path: path.read_bytes() for path in (events, labels)}
+    refused = {
+        str(events): "is the file of --events",
+        f"{tmp_path}/x/../e.parquet": "is the file of --events",
+        str(tmp_path / "linked"): "is the file of --events",
+        str(labels): "is the file of --labels",
+        str(tmp_path / "hard"): "is the file of --labels",
+        str(tmp_path): "is a folder",
+        f"{events}/f.parquet": "lies below",
+    }
+    for out, says in refused.items():
+        for more in ([], ["--memory", "1MB"]):
+            words = ["--events", str(events), "--labels", str(labels), "--out", out, *more]
+
+            assert main(["features", "compute", "--project", str(_EXAMPLE), *words]) == 1, out
+            said = capsys.readouterr().err
+            assert says in said
+            assert "events read" not in said, "before anything is done"
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_labels_for_a_stream_without_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from headrace import EventStream, FeatureView, Int64, count\n"
+        'clicks = EventStream("clicks", key="user", time="at", id="click", schema={"user": Int64})\n'
+        'use = FeatureView("use", entity="user", source=clicks, features=[count().over("1h")])\n'
+    )
+    words = ["--events", "e.parquet", "--labels", "l.parquet", "--out", str(tmp_path / "f.parquet")]
+
+    assert main(["features", "compute", "--project", str(tmp_path), *words]) == 1
+    assert "stream 'clicks' has no labels" in capsys.readouterr().err
+
+
+def test_the_command_says_how_far_it_is(project: Project) -> None:
+    told = list[tuple[str, int, int]]()
+
+    compute_file(project, project.only_stream(), events_table(50), track=lambda *step: told.append(step))
+
+    views = len(project.views)
+    assert told == [("rows of views computed", 50 * number, 50 * views) for number in range(views)]
+
+
 def test_every_feature_is_listed(capsys: pytest.CaptureFixture[str], project: Project) -> None:
     assert main(["features", "list", "--project", str(_EXAMPLE)]) == 0
 

@@ -127,6 +127,7 @@ def test_the_command_writes_the_same_file_either_way(tmp_path: Path, capsys: pyt
         (["--memory", "much"], "--memory is 'much'"),
         (["--memory", "1GB", "--spill", "/no/such"], "/no/such is no folder"),
         (["--ray", "local"], "--ray needs --memory"),
+        (["--spill", "."], "--spill needs --memory"),
     ],
 )
 def test_what_is_asked_wrongly_is_said(
@@ -137,6 +138,40 @@ def test_what_is_asked_wrongly_is_said(
 
     assert main(["features", "compute", *given, *words]) == 1
     assert says in capsys.readouterr().err
+
+
+def test_it_says_how_far_it_is_row_by_row_of_every_pass(fraud: Project, tmp_path: Path, small: None) -> None:
+    events, told = events_file(tmp_path / "e.parquet", 400, seed=4), list[tuple[str, int, int]]()
+
+    def track(what: str, done: int, total: int) -> None:
+        told.append((what, done, total))
+
+    compute_file_spilled(
+        fraud, fraud.only_stream(), events, None, tmp_path / "f", memory_bytes=90_000, folder=tmp_path, track=track
+    )
+
+    passes = 2 * len(fraud.views) + 2
+    assert {(what, total) for what, _, total in told} == {(f"rows in {passes} passes", 400 * passes)}
+    done = [rows for _, rows, _ in told]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 400 * passes)
+    assert len(done) > 2 * passes, "in steps smaller than a pass"
+
+
+@pytest.mark.parametrize("more", [[], ["--memory", "300KB"]])
+def test_labels_that_match_no_event_are_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    events = events_file(tmp_path / "e.parquet", 50, seed=1)
+    labels, out = tmp_path / "l.parquet", tmp_path / "f.parquet"
+    words = ["--events", str(events), "--labels", str(labels), "--out", str(out), *more]
+
+    for first, is_odd in ((10**6, True), (0, False)):
+        ids = pa.array(range(first, first + 40), pa.int64())
+        pq.write_table(pa.table({"TRANSACTION_ID": ids, "TX_FRAUD": pa.array([1] * 40, pa.int8())}), labels)
+
+        assert main(["features", "compute", "--project", str(_EXAMPLE), *words]) == 0
+        assert ("none of the 40 labels is of an event" in capsys.readouterr().err) == is_odd
 
 
 def test_a_wrong_value_is_named_with_the_rows_it_is_among(fraud: Project, tmp_path: Path, small: None) -> None:

@@ -1,4 +1,4 @@
-"""A training set holds what was known, is named by its content, and is rebuilt to the same rows.
+"""A training set holds what was known, is named by its request and its rows, and is rebuilt to the same rows.
 
 Clicks of one user, in days; a label matures a day after its click:
 
@@ -11,6 +11,7 @@ import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,7 @@ from feature_store.compute import Mode
 from feature_store.offline.log_bounds import committed_below
 from feature_store.offline.offline_log import log_folder, write_segment
 from feature_store.offline_tables import event_schema, label_schema
-from feature_store.training.dataset import build_dataset, rebuild_dataset, verify_dataset
+from feature_store.training.dataset import build_dataset, knowledge_time, rebuild_dataset, verify_dataset
 from feature_store.upkeep.compaction import compact
 from headrace import (
     EventStream,
@@ -219,14 +220,71 @@ def test_late_within_bounds_counts_from_its_arrival_as_served(settings: Settings
     assert _rows(settings, _build(settings)).column("habit__count_2d").tolist() == [1, 2, 2, 2, 3]
 
 
-def test_the_same_rows_are_the_same_data_set(settings: Settings) -> None:
+def test_the_same_request_with_the_same_rows_is_the_same_data_set(settings: Settings) -> None:
     first = _build(settings)
     written = (settings.datasets_dir / first.dataset_id / DATA_FILE).stat().st_mtime_ns
+    _log(settings, [(7, 8.5, 8.5)], first=6)  # never labelled
 
-    assert _build(settings, as_of=20) == first
+    assert _build(settings) == first
     assert (settings.datasets_dir / first.dataset_id / DATA_FILE).stat().st_mtime_ns == written
     assert [path.name for path in settings.datasets_dir.iterdir()] == [first.dataset_id]
-    assert first.dataset_id == f"purchase-{first.content_hash[:12]}"
+
+
+@pytest.mark.parametrize(
+    "other", [{"start": -1}, {"end": 7}, {"as_of": 20}, {"mode": "corrected"}], ids=["start", "end", "as_of", "mode"]
+)
+def test_another_request_has_a_manifest_of_its_own_even_with_the_same_rows(
+    settings: Settings, other: dict[str, Any]
+) -> None:
+    first, second = _build(settings), _build(settings, **other)
+
+    assert second.content_hash == first.content_hash
+    assert second.dataset_id != first.dataset_id
+    asked = {"start": 0, "end": 9, "as_of": 9, "mode": "as_served"} | other
+    for manifest in (second, verify_dataset(settings, PROJECT, second.dataset_id)):
+        assert (manifest.start_us, manifest.end_us) == (_us(asked["start"]), _us(asked["end"]))
+        assert (manifest.as_of_us, manifest.mode) == (_us(asked["as_of"]), asked["mode"])
+    assert verify_dataset(settings, PROJECT, first.dataset_id) == first
+
+
+def test_a_set_named_by_its_rows_alone_is_still_read(settings: Settings) -> None:
+    manifest = _build(settings)
+    older = dataclasses.replace(manifest, dataset_id=f"purchase-{manifest.content_hash[:12]}")
+    folder = (settings.datasets_dir / manifest.dataset_id).rename(settings.datasets_dir / older.dataset_id)
+    write_manifest(folder / MANIFEST_FILE, older)
+
+    assert verify_dataset(settings, PROJECT, older.dataset_id) == older
+    assert _clicks(settings, older) == [1, 2, 3, 4, 5]
+
+
+def test_knowledge_to_come_is_refused() -> None:
+    assert knowledge_time(None, now_us=_us(9)) == _us(9)
+    assert knowledge_time(_us(9), now_us=_us(9)) == _us(9)
+    with pytest.raises(ConfigError, match="is in the future") as refused:
+        knowledge_time(_us(9) + 1, now_us=_us(9))
+
+    assert "an instant that has passed" in refused.value.hint
+
+
+@pytest.mark.parametrize("memory_bytes", [None, 1])
+def test_building_and_checking_say_how_far_they_are(settings: Settings, memory_bytes: int | None) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def track(what: str, done: int, total: int) -> None:
+        told.append((what, done, total))
+
+    asked = {"start_us": _us(0), "end_us": _us(9), "as_of_us": _us(9)}
+    manifest = build_dataset(settings, PROJECT, MODEL, memory_bytes=memory_bytes, track=track, **asked)
+    built = {what for what, _, _ in told}
+    verify_dataset(settings, PROJECT, manifest.dataset_id, track=track)
+
+    at_once = {"files of clicks read", "files of bought read", "questions to views answered"}
+    in_passes = {"rows of the log of clicks looked through", "events of clicks sorted for luck"}
+    assert built >= (in_passes | {"questions to luck answered"} if memory_bytes else at_once)
+    assert ("values read", 0, 5 * len(manifest.columns)) in told
+    assert all(0 <= done <= total for _, done, total in told)
+    begun = [done for n, (what, done, _) in enumerate(told) if n == 0 or told[n - 1][0] != what]
+    assert set(begun) == {0}
 
 
 @pytest.mark.parametrize("mode", ["as_served", "corrected"])
@@ -289,6 +347,9 @@ def test_a_changed_manifest_is_refused(settings: Settings) -> None:
     write_manifest(folder / MANIFEST_FILE, dataclasses.replace(manifest, definitions={"habit": "0"}))
 
     with pytest.raises(IntegrityError, match="the folder was changed"):
+        read_dataset(folder)
+    write_manifest(folder / MANIFEST_FILE, dataclasses.replace(manifest, mode="corrected"))
+    with pytest.raises(IntegrityError, match="says another request"):
         read_dataset(folder)
 
 

@@ -47,3 +47,41 @@ def test_a_view_and_a_feature_are_shown_in_words_and_as_json(capsys: pytest.Capt
 
     assert main(["features", "show", "nothing", "--project", str(_EXAMPLE)]) != 0
     assert "headrace features list" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "features"), [("calendar", ["weekend", "night"]), ("calendar__weekend", ["weekend"])])
+def test_features_of_the_event_itself_are_shown_with_their_function(
+    name: str, features: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["features", "show", name, "--project", str(_EXAMPLE)]) == 0
+    text = capsys.readouterr().out
+    assert "calendar: computed from each event of 'transactions'" in text
+    assert 'return {"weekend": weekday >= 5, "night": hour <= 6}' in text
+    assert [line for line in text.splitlines() if line.startswith("calendar__")] == [f"calendar__{f}" for f in features]
+
+    assert main(["features", "show", name, "--project", str(_EXAMPLE), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["request"], found["of"]) == ("calendar", ["transactions"])
+    assert found["features"] == [{"name": f"calendar__{feature}", "type": "number"} for feature in features]
+
+
+def test_derived_features_are_shown_with_what_they_are_made_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cards.py").write_text(
+        "from headrace import DerivedFeatures, EventStream, FeatureView, Int64, count\n"
+        'pay = EventStream("pay", key="card", time="at", id="id", schema={"card": Int64})\n'
+        'use = FeatureView("use", entity="card", source=pay, features=[count().over("1h", "1d")])\n'
+        "def share(known):\n"
+        '    return {"of_day": known["use__count_1h"] / known["use__count_1d"]}\n'
+        'pace = DerivedFeatures("pace", of=(use,), fn=share)\n'
+    )
+
+    for name in ("pace", "pace__of_day"):
+        assert main(["features", "show", name, "--project", str(tmp_path)]) == 0
+        text = capsys.readouterr().out
+        assert "pace: derived from 'use'" in text
+        assert "def share(known):" in text
+        assert "\npace__of_day\n" in text
+    assert main(["features", "show", "pace", "--project", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["derived"] == "pace"

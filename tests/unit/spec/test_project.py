@@ -44,6 +44,11 @@ def test_a_folder_without_definitions_says_so(tmp_path: Path) -> None:
         load_project(tmp_path)
 
 
+def test_a_path_that_does_not_exist_is_not_called_empty(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nope does not exist"):
+        load_project(tmp_path / "nope")
+
+
 def test_a_change_within_a_second_that_keeps_the_size_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     file = tmp_path / "clicks.py"
