@@ -13,7 +13,7 @@ from headrace.config import Settings
 __all__ = ["HOUR_US", "SHOP", "START_US", "write_history"]
 
 HOUR_US = 3_600_000_000
-START_US = 500_000 * HOUR_US
+START_US = 480_000 * HOUR_US
 SHOP = load_project(Path(__file__).parent / "projects" / "shop")
 
 
