@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 from feature_store.compute import Mode, compute_file
 from feature_store.online.lookup import OnlineReader
 from feature_store.training.dataset import build_dataset, knowledge_time, verify_dataset
-from headrace.cli.dataset import instant
 from headrace.cli.entity_keys import has_text_keys, subject_type
 from headrace.cli.feature_changes import planned
 from headrace.cli.feature_list import feature_rows
 from headrace.cli.feature_pictures import describe
+from headrace.cli.instants import instant
 from headrace.cli.pace import Pace
 from headrace.cli.verify import compare
 from headrace.clock import SystemClock

@@ -9,8 +9,9 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from headrace.cli.dataset import instant
-from headrace.cli.feature_changes import duration_text, show_plan
+from headrace.cli.feature_changes import show_plan
+from headrace.cli.instants import instant
+from headrace.cli.pace import duration_text
 from headrace.cli.teller import Teller
 from headrace.config import load_settings
 from headrace.spec.project import load_project

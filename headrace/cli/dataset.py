@@ -6,11 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 from headrace.cli.feature_out_of_core import add_ray, memory_bytes, where_answered
+from headrace.cli.instants import instant
 from headrace.cli.pace import Pace
 from headrace.cli.teller import Teller
-from headrace.clock import SystemClock, format_us, parse_us
+from headrace.clock import SystemClock, format_us
 from headrace.config import load_settings
-from headrace.errors import ConfigError
 from headrace.spec.project import load_project
 
 if TYPE_CHECKING:
@@ -49,18 +49,6 @@ def run(args: argparse.Namespace) -> int:
     manifest = actions[args.action](args)
     _print(manifest, as_json=args.json)
     return 0
-
-
-def instant(text: str, option: str) -> int:
-    """Microseconds of a time given on the command line.
-
-    Raises:
-        ConfigError: it is no timestamp with a zone.
-    """
-    try:
-        return parse_us(text)
-    except ValueError as error:
-        raise ConfigError(f"{option}: {error}", hint="write it like 2018-05-01T00:00:00Z") from error
 
 
 def _build(args: argparse.Namespace) -> "DatasetManifest":

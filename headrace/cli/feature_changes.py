@@ -5,6 +5,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from headrace.cli.pace import duration_text
 from headrace.config import Settings, load_settings
 from headrace.errors import HeadraceError, UnavailableError
 from headrace.spec.project import Project
@@ -12,7 +13,7 @@ from headrace.spec.project import Project
 if TYPE_CHECKING:
     from feature_store.definitions.change_plan import PlannedChange
 
-__all__ = ["duration_text", "live_readers", "planned", "show_plan"]
+__all__ = ["live_readers", "planned", "show_plan"]
 
 _COLOURS = {
     "unchanged": "dim",
@@ -90,20 +91,6 @@ def _unaware_workers(settings: Settings, project: Project, unchanged: list[str])
                     f"the stream worker with pid {worker.pid} began with other definitions of {names}: {RESTART}"
                 )
     return notes
-
-
-def duration_text(seconds: float) -> str:
-    """A duration to the two units that matter.
-
-    >>> duration_text(0.2), duration_text(75), duration_text(7_260)
-    ('1 s', '1 min 15 s', '2 h 1 min')
-    """
-    whole = max(round(seconds), 1)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _print(project: str, plan: "list[PlannedChange]", notes: list[str]) -> None:

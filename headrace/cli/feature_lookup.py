@@ -4,8 +4,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from headrace.cli.dataset import instant
 from headrace.cli.entity_keys import parse_key
+from headrace.cli.instants import instant
 from headrace.clock import format_us, parse_us
 from headrace.config import load_settings
 from headrace.errors import ConfigError

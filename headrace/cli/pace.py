@@ -3,9 +3,7 @@
 import time
 from collections.abc import Callable
 
-from headrace.cli.feature_changes import duration_text
-
-__all__ = ["Pace"]
+__all__ = ["Pace", "duration_text"]
 
 _EVERY_S = 2.0
 """Shorter work than this is not worth a line, and nobody reads more of them."""
@@ -44,6 +42,20 @@ class Pace:
         rate = (done - self._first) / (now_s - self._began_s)
         left = f"{duration_text((total - done) / rate)} left" if rate else "no telling how long it takes"
         self._say(f"{done:,} of {total:,} {what} ({done / total:.0%}), {_rate_text(rate)} a second, {left}")
+
+
+def duration_text(seconds: float) -> str:
+    """A duration to the two units that matter.
+
+    >>> duration_text(0.2), duration_text(75), duration_text(7_260)
+    ('1 s', '1 min 15 s', '2 h 1 min')
+    """
+    whole = max(round(seconds), 1)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _rate_text(rate: float) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from headrace.cli.dataset import instant
+from headrace.cli.instants import instant
 from headrace.config import load_settings
 from headrace.errors import ConfigError
 from headrace.spec.project import load_project

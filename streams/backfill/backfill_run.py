@@ -92,20 +92,18 @@ def check_backfill(settings: Settings, project: Project, view: FeatureView, *, r
         raise RejectedError(f"no stream worker of project {project.name!r} has run in this home", hint=_START_WORKER)
     version = compile_view(view).version
     known = applied.views.get(view.name)
-    if known is None or known.waiting_for == known.definition.version == version:
-        knowing_workers(settings, project, view.name)
-        return known
-    if applied.is_live(view.name, version):
-        knowing_workers(settings, project, view.name)
-        raise RejectedError(f"view {view.name!r} is live with this definition", hint="there is nothing to compute")
-    if not replace:
+    is_new = known is None or known.waiting_for == known.definition.version == version
+    is_live = not is_new and applied.is_live(view.name, version)
+    if not (is_new or is_live or replace):
         free = successor(view.name, {*applied.views, *(other.name for other in project.views)})
         raise RejectedError(
             f"view {view.name!r} has rows of another definition, which readers would lose",
             hint=f"name the new one {free!r} to keep both side by side, or say --replace",
         )
     knowing_workers(settings, project, view.name)
-    if known.waiting_for != version:
+    if is_live:
+        raise RejectedError(f"view {view.name!r} is live with this definition", hint="there is nothing to compute")
+    if not is_new and known is not None and known.waiting_for != version:
         raise RejectedError(f"a worker may still write the former {view.name!r}", hint=_START_WORKER)
     return known
 
