@@ -99,6 +99,7 @@ def answer(
     own_ids: I64,
     arrival: I64,
     input_arrival: I64,
+    earlier: I64,
     peaks: I64,
     latest: I64,
     values: NDArray[np.float64],
@@ -115,6 +116,7 @@ def answer(
         own_ids: (q,) or empty: the event of the row, visible whenever it arrived.
         arrival: (n,) or empty: events are visible from their arrival on.
         input_arrival: (I, n) or (0, 0): values of an input are visible from their arrival on.
+        earlier: (3, m) labels that are visible before, see :mod:`feature_store.earlier_labels`.
         peaks: (I,) largest magnitude of each input.
         values: (q, W) written.
         since: (q,) or empty: instant from which the values hold, NULL when nothing had happened; written.
@@ -169,12 +171,12 @@ def answer(
                 if not rebuilds:
                     take_back(
                         features, empty, at, b, now, own, has_own, rows, history,
-                        arrival, input_arrival, latest, block, b,
+                        arrival, input_arrival, earlier, latest, block, b,
                     )  # fmt: skip
                 else:
                     last = keep_visible(
-                        shape, at, b, first, now, own, has_own, rows, history, arrival, input_arrival, dates,
-                        visible, masked,
+                        shape, at, b, first, now, own, has_own, rows, history, arrival, input_arrival, earlier,
+                        dates, visible, masked,
                     )  # fmt: skip
                     for d in range(depth):
                         anew[0, d] = upper_bound(visible, 0, last, edge_at(edges, d, now))

@@ -4,13 +4,14 @@
     arrival          ●                 ┆  ●      not arrived at q: no feature may see it, but its own row does
 
 Sums lose what is hidden; where there is no taking back, the history is made anew of what had arrived.
+In place of a label that had not arrived stands the one it corrected, if that had.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.fold_kernels import COUNT, SHARE, SUM
-from feature_store.kernel_cache import kernel
+from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import (
     ENTER,
     FOLD,
@@ -33,7 +34,16 @@ from feature_store.kernels import (
 from feature_store.plan import NULL
 from feature_store.window_kernels import SAFE
 
-__all__ = ["adds_up", "hides_any", "keep_visible", "latest_arrival", "stays_narrow", "take_back"]
+__all__ = [
+    "adds_up",
+    "earlier_label",
+    "earlier_labels",
+    "hides_any",
+    "keep_visible",
+    "latest_arrival",
+    "stays_narrow",
+    "take_back",
+]
 
 
 @kernel
@@ -77,6 +87,28 @@ def _is_unknown(i: int, event: int, now: int, input_arrival: I64) -> bool:
 
 
 @kernel
+def earlier_label(event: int, now: int, earlier: I64) -> int:
+    """The newest label of an event that had arrived, of those that were corrected later; NULL without."""
+    low, high = 0, earlier.shape[1]
+    while low < high:
+        middle = (low + high) // 2
+        if earlier[0, middle] < event or (earlier[0, middle] == event and earlier[1, middle] <= now):
+            low = middle + 1
+        else:
+            high = middle
+    return int(earlier[2, low - 1]) if low > 0 and earlier[0, low - 1] == event else NULL
+
+
+@allocating_kernel
+def earlier_labels(events: I64, now: int, earlier: I64) -> I64:
+    """As :func:`earlier_label`, of several."""
+    found = np.empty(events.size, dtype=np.int64)
+    for k in range(events.size):
+        found[k] = earlier_label(events[k], now, earlier)
+    return found
+
+
+@kernel
 def take_back(
     features: I64,
     empty: NDArray[np.float64],
@@ -89,6 +121,7 @@ def take_back(
     history: I64,
     arrival: I64,
     input_arrival: I64,
+    earlier: I64,
     latest: I64,
     values: NDArray[np.float64],
     row: int,
@@ -113,6 +146,10 @@ def take_back(
             elif (hidden or _is_unknown(total - SUMS, event, now, input_arrival)) and present(history, k, seen):
                 there -= 1
                 amount -= history[k + 1, total] - history[k, total]
+                before = NULL if hidden else earlier_label(event, now, earlier)
+                if before != NULL:
+                    there += 1
+                    amount += before
             k -= 1
         scale = features[f, SCALE]
         value = empty[f]
@@ -166,6 +203,7 @@ def keep_visible(
     history: I64,
     arrival: I64,
     input_arrival: I64,
+    earlier: I64,
     everything: bool,
     visible: I64,
     masked: I64,
@@ -185,7 +223,11 @@ def keep_visible(
             continue
         for i in range(masked.shape[0]):
             masked[i, 0] = NULL
-            if present(history, k, seen[i]) and not _is_unknown(i, event, now, input_arrival):
+            if not present(history, k, seen[i]):
+                continue
+            if _is_unknown(i, event, now, input_arrival):
+                masked[i, 0] = earlier_label(event, now, earlier)
+            else:
                 masked[i, 0] = history[k + 1, SUMS + i] - history[k, SUMS + i]
         put(visible, number, history[k, T], history[k, ID], masked, 0, seen, features, folds)
         number += 1

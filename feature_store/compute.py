@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from feature_store import answer_kernels, query_kernels
 from feature_store.derived import derive_columns
+from feature_store.earlier_labels import earlier_taken
 from feature_store.event_columns import EventColumns, event_columns
 from feature_store.ids import event_ids64
 from feature_store.kernel_cache import plain
@@ -97,8 +98,11 @@ def features_at(
     served = mode == "as_served"
     arrival = events.arrival_us if served and events.arrival_us is not None else nothing
     known = events.input_arrival_us if served and events.input_arrival_us is not None else nothing.reshape(0, 0)
+    earlier = events.earlier_labels if known.size and events.earlier_labels is not None else nothing.reshape(3, 0)
     peaks = np.zeros(len(plan.inputs), dtype=np.int64)
     raise_peaks(events.inputs, peaks)
+    if earlier.size:
+        peaks[plan.label_input] = max(peaks[plan.label_input], np.abs(earlier[2]).max())
     starts = np.zeros(groups + 1, dtype=np.int64)
     np.cumsum(np.bincount(codes, minlength=groups) + 1, out=starts[1:])
     history = np.empty((starts[-1], shape.width), dtype=np.int64)
@@ -123,6 +127,7 @@ def features_at(
         own,
         arrival,
         known,
+        earlier,
         peaks,
         latest,
         values,
@@ -130,7 +135,7 @@ def features_at(
     )
     if plan.sketches:
         answer_sketches(
-            plan, codes, events.times_us, events.ids, events.inputs, asked, at_us, own, arrival, known, values
+            plan, codes, events.times_us, events.ids, events.inputs, asked, at_us, own, arrival, known, earlier, values
         )
     if as_read:
         ttl_us = NEVER_US if plan.view.ttl_us is None else plan.view.ttl_us
@@ -260,7 +265,7 @@ def file_events(plan: ViewPlan, events: pa.Table, *, what: str) -> EventColumns:
         ConfigError: a column is missing or wrong.
     """
     read = event_columns(plan, events, what=what)
-    return dataclasses.replace(read, arrival_us=None, input_arrival_us=label_known(plan, read))
+    return dataclasses.replace(read, arrival_us=None, input_arrival_us=label_known(plan, read), earlier_labels=None)
 
 
 def _own_values(plan: ViewPlan, events: EventColumns) -> NDArray[np.float64]:
@@ -332,7 +337,7 @@ def _arrow(values: NDArray[np.generic], whole: bool) -> pa.Array:
 
 
 def _plain(events: EventColumns) -> EventColumns:
-    late, inputs = events.arrival_us, events.input_arrival_us
+    late, inputs, earlier = events.arrival_us, events.input_arrival_us, events.earlier_labels
     return EventColumns(
         keys=events.keys,
         times_us=plain(events.times_us),
@@ -340,11 +345,12 @@ def _plain(events: EventColumns) -> EventColumns:
         inputs=plain(events.inputs),
         arrival_us=None if late is None else plain(late),
         input_arrival_us=None if inputs is None else plain(inputs),
+        earlier_labels=None if earlier is None else plain(earlier),
     )
 
 
 def _take(events: EventColumns, rows: I64) -> EventColumns:
-    late, inputs = events.arrival_us, events.input_arrival_us
+    late, inputs, earlier = events.arrival_us, events.input_arrival_us, events.earlier_labels
     return EventColumns(
         keys=events.keys[rows],
         times_us=events.times_us[rows],
@@ -352,6 +358,7 @@ def _take(events: EventColumns, rows: I64) -> EventColumns:
         inputs=np.ascontiguousarray(events.inputs[:, rows]),
         arrival_us=None if late is None else late[rows],
         input_arrival_us=None if inputs is None else np.ascontiguousarray(inputs[:, rows]),
+        earlier_labels=None if earlier is None else earlier_taken(earlier, rows),
     )
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from feature_store.earlier_labels import earlier_of
 from feature_store.ids import event_ids64
 from feature_store.inputs import derive, fields_of
 from feature_store.kernels import I64
-from feature_store.offline_tables import ARRIVAL, LABEL_ARRIVAL
+from feature_store.offline_tables import ARRIVAL, EARLIER_LABELS, LABEL_ARRIVAL
 from feature_store.plan import NEVER_US, NULL, ViewPlan
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_steps, read_times
 from headrace.errors import ConfigError
@@ -33,13 +34,15 @@ class EventColumns:
     """(n,) None: each arrived at its time."""
     input_arrival_us: I64 | None = None
     """(I, n) when the value became known; NEVER_US for a label not known yet. None: with the event."""
+    earlier_labels: I64 | None = None
+    """(3, m) labels that later ones corrected, see feature_store.earlier_labels; needs ``input_arrival_us``."""
 
 
 def event_columns(plan: ViewPlan, table: pa.Table, *, what: str = "the events") -> EventColumns:
     """Columns of a view from a table of its stream's fields, names equal or equal but for case.
 
-    The label column, ``_arrival`` and ``_label_arrival`` are used where the table has them; a view that looks at
-    labels needs the first.
+    The label column, ``_arrival``, ``_label_arrival`` and ``_earlier_labels`` are used where the table has them; a view
+    that looks at labels needs the first.
 
     Raises:
         ConfigError: a column is missing or wrong; names the column, the number of bad rows and the first.
@@ -48,6 +51,7 @@ def event_columns(plan: ViewPlan, table: pa.Table, *, what: str = "the events") 
     times_us = read_times(table, stream, what=what)
     inputs = np.empty((len(plan.inputs), len(times_us)), dtype=np.int64)
     known: I64 | None = None
+    earlier: I64 | None = None
     schema = view.source.schema
     fields = {name: _exact(table, name, schema[name], what) for name in fields_of(plan.inputs)}
     for i, entry in enumerate(plan.inputs):
@@ -62,6 +66,8 @@ def event_columns(plan: ViewPlan, table: pa.Table, *, what: str = "the events") 
             if LABEL_ARRIVAL in table.column_names:
                 known = np.full_like(inputs, NULL)
                 known[i] = _arrivals(table[LABEL_ARRIVAL])
+            if EARLIER_LABELS in table.column_names:
+                earlier = earlier_of(table[EARLIER_LABELS])
         else:
             inputs[i] = derive(entry, fields, schema)
     return EventColumns(
@@ -71,6 +77,7 @@ def event_columns(plan: ViewPlan, table: pa.Table, *, what: str = "the events") 
         inputs=inputs,
         arrival_us=_arrivals(table[ARRIVAL]) if ARRIVAL in table.column_names else None,
         input_arrival_us=known,
+        earlier_labels=earlier,
     )
 
 

@@ -14,6 +14,7 @@ from headrace.spec.types import Bool, FieldType, Float64, Int64, String
 __all__ = [
     "ARRIVAL",
     "CREATED",
+    "EARLIER_LABELS",
     "EVENT_TIMESTAMP",
     "LABEL_ARRIVAL",
     "LATE",
@@ -32,7 +33,7 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 """Nanoseconds would be a type of their own in DuckDB, which it refuses to compare with this one."""
 
 ARRIVAL, PARTITION, OFFSET, LATE = "_arrival", "_partition", "_offset", "_late"
-LABEL_ARRIVAL = "_label_arrival"
+LABEL_ARRIVAL, EARLIER_LABELS = "_label_arrival", "_earlier_labels"
 EVENT_TIMESTAMP, CREATED, VALID_UNTIL, VERSION = "event_timestamp", "created_timestamp", "valid_until", "version"
 
 _ORIGIN = (pa.field(ARRIVAL, TIMESTAMP), pa.field(PARTITION, pa.int32()), pa.field(OFFSET, pa.int64()))

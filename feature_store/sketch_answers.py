@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.arrival_kernels import earlier_labels
 from feature_store.kernels import I64
 from feature_store.plan import NULL, FeaturePlan, ViewPlan
 from feature_store.sketch_layout import Saved
@@ -32,6 +33,7 @@ def answer_sketches(
     own_ids: I64,
     arrival: I64,
     input_arrival: I64,
+    earlier: I64,
     values: NDArray[np.float64],
 ) -> None:
     """Write the cells of sketches for many (key, instant) questions; arguments as of answer_kernels.
@@ -43,6 +45,7 @@ def answer_sketches(
         own_ids: (q,) or empty.
         arrival: (n,) or empty.
         input_arrival: (I, n) or (0, 0).
+        earlier: (3, m).
         values: (q, W) written.
     """
     events = np.lexsort((ids, times_us, codes))
@@ -51,14 +54,14 @@ def answer_sketches(
         cells = slice(entry.slot, entry.slot + entry.feature.width)
         seen_us = seen_until(plan, entry, at_us)
         known = np.full(len(codes), NULL) if not input_arrival.size else input_arrival[entry.input_index]
-        visible = np.maximum(known, arrival) if arrival.size else known
+        arrived = arrival if arrival.size else np.full(len(codes), NULL)
         for mine, rows in _by_key(codes, events, asked, questions):
             there = mine[inputs[entry.input_index, mine] != NULL]
             counts = np.searchsorted(times_us[there], seen_us[rows], side="right")
             own = own_ids[rows] if own_ids.size else None
             values[rows, cells] = _answer_key(
-                plan, entry, inputs[entry.input_index, there], ids[there], counts, at_us[rows], own, visible[there],
-                known[there],
+                plan, entry, inputs[entry.input_index, there], ids[there], counts, at_us[rows], own, arrived[there],
+                known[there], there, earlier,
             )  # fmt: skip
 
 
@@ -70,12 +73,14 @@ def _answer_key(
     counts: I64,
     at_us: I64,
     own: I64 | None,
-    visible: I64,
+    arrived: I64,
     known: I64,
+    events: I64,
+    earlier: I64,
 ) -> NDArray[np.float64]:
-    """Cells of one key's questions, which are in order; ``visible`` of everybody, ``known`` of an own event."""
+    """Cells of one key's questions, which are in order; ``arrived`` and ``known`` are instants of its ``events``."""
     found = np.empty((len(at_us), entry.feature.width))
-    latest = np.maximum.accumulate(visible)
+    latest = np.maximum.accumulate(np.maximum(arrived, known))
     open_sketch = opener(plan, entry)
     sketch, done = open_sketch(b""), 0
     for row, (count, now) in enumerate(zip(counts.tolist(), at_us.tolist(), strict=True)):
@@ -86,12 +91,13 @@ def _answer_key(
         answering = sketch
         if count > done:
             rest = slice(done, count)
-            seen = visible[rest] <= now
+            seen = arrived[rest] <= now
             if own is not None:
-                seen |= (ids[rest] == own[row]) & (known[rest] <= now)
-            if seen.any():
+                seen |= ids[rest] == own[row]
+            now_known = np.where(known[rest] <= now, given[rest], earlier_labels(events[rest], now, earlier))[seen]
+            if (now_known != NULL).any():
                 answering = open_sketch(sketch.save())
-                answering.add(given[rest][seen])
+                answering.add(now_known)
         found[row] = answering.read()
     return found
 

@@ -6,11 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_store.earlier_labels import earlier_column
 from feature_store.offline.log_bounds import LogBounds
 from feature_store.offline.log_reading import read_log
 from feature_store.offline.offline_log import LogKind, log_folder, read_segment, segments
 from feature_store.offline_tables import (
     ARRIVAL,
+    EARLIER_LABELS,
     LABEL_ARRIVAL,
     LATE,
     OFFSET,
@@ -23,7 +25,7 @@ from feature_store.tracking import Track, untracked
 from headrace.spec.project import Project
 from headrace.spec.streams import EventStream, LabelStream
 
-__all__ = ["first_event_us", "one_per_id", "read_events", "read_labels"]
+__all__ = ["first_event_us", "first_per_id", "last_labels", "read_events", "read_labels"]
 
 
 def read_events(
@@ -46,7 +48,8 @@ def read_events(
         offline_dir: ``Settings.offline_dir``.
         project: whose log.
         stream: which stream.
-        labels: adds the column of the outcome (null while unknown) and ``_label_arrival``.
+        labels: adds the column of the outcome (null while unknown), ``_label_arrival``, since when it stands, and
+            ``_earlier_labels``, those it corrected.
         start_us: keep events at or after this instant.
         end_us: keep events before this instant.
         with_late: keep events that came too late for the stream, which no online value ever saw.
@@ -54,10 +57,10 @@ def read_events(
         track: told how far reading is.
 
     Returns:
-        The columns of :func:`feature_store.offline_tables.event_schema`, and those two with labels.
+        The columns of :func:`feature_store.offline_tables.event_schema`, and those three with labels.
     """
     events = _read(offline_dir, project, "events", stream.name, event_schema(stream), within, track)
-    events = one_per_id(events, stream.id, newest=False)
+    events = first_per_id(events, stream.id)
     times = events[stream.time]
     keep = None
     for bound_us, compare in ((start_us, pc.greater_equal), (end_us, pc.less)):
@@ -92,9 +95,9 @@ def read_labels(
     within: LogBounds | None = None,
     track: Track = untracked,
 ) -> pa.Table:
-    """Labels from the offline log, one per event id: the last to arrive, as a later label corrects an earlier one."""
+    """Labels from the offline log, one per event id, as :func:`last_labels` says."""
     table = _read(offline_dir, project, "labels", labels.name, label_schema(labels), within, track)
-    return one_per_id(table, labels.of.id, newest=True)
+    return last_labels(table, labels.of.id, labels.value)
 
 
 def _read(
@@ -110,25 +113,60 @@ def _read(
     return table if within is None else within.keep(table, kind, topic)
 
 
-def one_per_id(table: pa.Table, id_column: str, *, newest: bool) -> pa.Table:
+def first_per_id(table: pa.Table, id_column: str) -> pa.Table:
+    """Of rows with one id the first to arrive; the order stays."""
+    rows, ids = _shared_ids(table, id_column)
+    return (
+        table.filter(pa.array(_kept(table, rows, rows[np.append(True, ids[1:] != ids[:-1])]))) if rows.size else table
+    )
+
+
+def last_labels(table: pa.Table, id_column: str, value: str) -> pa.Table:
+    """Of labels with one id the last to arrive, as a later label corrects an earlier one.
+
+    A label that says again what was known changes nothing: its arrival is that of the first to say so.
+
+    Returns:
+        The columns of ``table`` and ``_earlier_labels``, those that were corrected.
+    """
+    shared, ids = _shared_ids(table, id_column)
+    if not shared.size:
+        return table.append_column(EARLIER_LABELS, earlier_column(np.empty((3, 0), np.int64), len(table)))
+    outcomes = table[value].to_numpy()[shared]
+    news = np.append(True, (ids[1:] != ids[:-1]) | (outcomes[1:] != outcomes[:-1]))
+    rows, ids, outcomes = shared[news], ids[news], outcomes[news]
+    is_last = np.append(ids[1:] != ids[:-1], True)
+    kept = _kept(table, shared, rows[is_last])
+    # Number, among those kept, of the last label that follows on each.
+    following = (np.cumsum(kept) - 1)[rows[is_last]][np.cumsum(is_last) - is_last]
+    arrivals = table[ARRIVAL].cast(pa.int64()).to_numpy()[rows]
+    earlier = np.array([following, arrivals, outcomes])[:, ~is_last]
+    labels = table.filter(pa.array(kept))
+    in_order = np.argsort(earlier[0], kind="stable")
+    return labels.append_column(EARLIER_LABELS, earlier_column(earlier[:, in_order], len(labels)))
+
+
+def _shared_ids(table: pa.Table, id_column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose id others have too, by id and then as they arrived; and a number for the id of each."""
     codes = _id_codes(table[id_column])
     order = np.argsort(codes, kind="stable")
     ranked = codes[order]
     repeated = np.flatnonzero(ranked[1:] == ranked[:-1])
-    if not repeated.size:
-        return table
-    # Few rows share an id: only those are compared by arrival.
-    members = np.unique(np.concatenate([order[repeated], order[repeated + 1]]))
-    arrival = table[ARRIVAL].cast(pa.int64()).to_numpy()[members]
-    partition, offset = table[PARTITION].to_numpy()[members], table[OFFSET].to_numpy()[members]
-    by_id = members[np.lexsort((offset, partition, arrival, codes[members]))]
-    ids = codes[by_id]
-    border = np.flatnonzero(ids[1:] != ids[:-1])
-    kept = np.append(by_id[border], by_id[-1]) if newest else np.append(by_id[:1], by_id[border + 1])
-    mask = np.ones(table.num_rows, bool)
-    mask[members] = False
-    mask[kept] = True
-    return table.filter(pa.array(mask))
+    # Mostly few: only those are compared by arrival.
+    rows = np.unique(np.concatenate([order[repeated], order[repeated + 1]]))
+    if rows.size:
+        arrival = table[ARRIVAL].cast(pa.int64()).to_numpy()[rows]
+        partition, offset = table[PARTITION].to_numpy()[rows], table[OFFSET].to_numpy()[rows]
+        rows = rows[np.lexsort((offset, partition, arrival, codes[rows]))]
+    return rows, codes[rows]
+
+
+def _kept(table: pa.Table, shared: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Mask of the rows that share no id, and of those chosen."""
+    mask = np.ones(len(table), bool)
+    mask[shared] = False
+    mask[chosen] = True
+    return mask
 
 
 def _id_codes(column: pa.ChunkedArray) -> np.ndarray:
@@ -141,6 +179,6 @@ def _id_codes(column: pa.ChunkedArray) -> np.ndarray:
 def _with_labels(events: pa.Table, stream: EventStream, labels: LabelStream, known: pa.Table) -> pa.Table:
     # A join of pyarrow would change the order of rows.
     row = pc.index_in(events[stream.id], value_set=known[stream.id].combine_chunks())
-    return events.append_column(labels.value, known[labels.value].take(row)).append_column(
-        LABEL_ARRIVAL, known[ARRIVAL].take(row)
-    )
+    for name, column in ((labels.value, labels.value), (LABEL_ARRIVAL, ARRIVAL), (EARLIER_LABELS, EARLIER_LABELS)):
+        events = events.append_column(name, known[column].take(row))
+    return events

@@ -4,7 +4,7 @@ As :func:`feature_store.offline.event_log.read_events`: of several events with o
 the last. Which those are is found by id, in buckets on the disk, before the log is read again and again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_store.definitions.backfill_cost import rows_of
+from feature_store.earlier_labels import EARLIER_TYPE
 from feature_store.ids import event_ids64
-from feature_store.offline.event_log import one_per_id
+from feature_store.offline.event_log import first_per_id, last_labels
 from feature_store.offline.log_bounds import LogBounds
 from feature_store.offline.log_schema import conform
 from feature_store.offline.offline_log import LogKind, log_folder, segments_below
 from feature_store.offline_tables import (
     ARRIVAL,
+    EARLIER_LABELS,
     LABEL_ARRIVAL,
     OFFSET,
     PARTITION,
@@ -33,11 +35,12 @@ from feature_store.tracking import Track, untracked
 from feature_store.training.spill import Spill
 from headrace.errors import IntegrityError, UnavailableError
 from headrace.spec.project import Project
-from headrace.spec.streams import EventStream
+from headrace.spec.streams import EventStream, LabelStream
 
 __all__ = ["SpilledLog"]
 
 _KEPT, _LABEL, _ROW, _ID = "kept", "label", "row", "id"
+_OF_LABELS = {_LABEL: pa.int64(), LABEL_ARRIVAL: TIMESTAMP, EARLIER_LABELS: EARLIER_TYPE}
 
 
 class SpilledLog:
@@ -98,13 +101,12 @@ class SpilledLog:
             held = events.read(bucket)
             if held is None:
                 continue
-            known = labels.read(bucket)
-            self._add_facts(held, None if known is None else one_per_id(known, _ID, newest=True))
+            self._add_facts(held, labels.read(bucket))
             events.remove(bucket)
             labels.remove(bucket)
 
     def ranges(self) -> Iterator[pa.Table]:
-        """Events that are kept, with the outcome's column and its arrival where there are labels.
+        """Events that are kept, with the columns of their labels where there are labels.
 
         Raises:
             UnavailableError: files of the log were erased or removed meanwhile.
@@ -117,8 +119,7 @@ class SpilledLog:
                 raise self._changed()
             held = held.take(pa.array(np.argsort(held[_ROW].to_numpy(), kind="stable")))
             if self._labels is not None:
-                table = table.append_column(self._labels.value, held[_LABEL])
-                table = table.append_column(LABEL_ARRIVAL, held[ARRIVAL])
+                table = _labelled(table, self._labels, held)
             yield table.filter(held[_KEPT])
         if seen != self.rows:
             raise self._changed()
@@ -128,8 +129,7 @@ class SpilledLog:
     def _no_events(self) -> pa.Table:
         table = event_schema(self._stream).empty_table()
         if self._labels is not None:
-            table = table.append_column(self._labels.value, pa.nulls(0, pa.int64()))
-            table = table.append_column(LABEL_ARRIVAL, pa.nulls(0, TIMESTAMP))
+            table = _labelled(table, self._labels, {name: pa.nulls(0, kind) for name, kind in _OF_LABELS.items()})
         return table
 
     def _changed(self) -> UnavailableError:
@@ -137,15 +137,16 @@ class SpilledLog:
             f"the log of {self._stream.name!r} changed while it was read", hint="run the command again"
         )
 
-    def _add_facts(self, held: pa.Table, known: pa.Table | None) -> None:
-        kept = one_per_id(held, _ID, newest=False)
+    def _add_facts(self, held: pa.Table, labels: pa.Table | None) -> None:
+        kept = first_per_id(held, _ID)
         facts: dict[str, Any] = {
             _ROW: held[_ROW],
             _KEPT: pa.array(np.isin(held[_ROW].to_numpy(), kept[_ROW].to_numpy())),
         }
-        if self._labels is not None:
-            nothing = {_LABEL: pa.nulls(held.num_rows, pa.int64()), ARRIVAL: pa.nulls(held.num_rows, TIMESTAMP)}
-            facts |= nothing if known is None else _labels_of(held, known, self._labels.value)
+        if self._labels is not None and labels is not None:
+            facts |= _labels_of(held, last_labels(labels, _ID, self._labels.value), self._labels.value)
+        elif self._labels is not None:
+            facts |= {name: pa.nulls(held.num_rows, kind) for name, kind in _OF_LABELS.items()}
         self._facts.add(pa.table(facts), held[_ROW].to_numpy() // self._range_rows)
 
     def _spill_ids(self, spill: Spill, table: pa.Table, rows: NDArray[np.int64], buckets: int, more: list[str]) -> None:
@@ -191,11 +192,18 @@ class SpilledLog:
                 ) from error
 
 
+def _labelled(table: pa.Table, labels: LabelStream, columns: Mapping[str, Any] | pa.Table) -> pa.Table:
+    for name, column in zip((labels.value, LABEL_ARRIVAL, EARLIER_LABELS), _OF_LABELS, strict=True):
+        table = table.append_column(name, columns[column])
+    return table
+
+
 def _labels_of(held: pa.Table, known: pa.Table, value: str) -> dict[str, pa.ChunkedArray]:
-    """The label of each event, and when it arrived."""
+    """The label of each event, when it arrived, and what it corrected."""
     ids, labelled = held[_ID].to_numpy(), known[_ID].to_numpy()
     order = np.argsort(labelled)
     place = np.minimum(np.searchsorted(labelled[order], ids), len(order) - 1)
     found = labelled[order][place] == ids
     rows = pa.array(order[place], mask=~found)
-    return {_LABEL: known[value].take(rows), ARRIVAL: known[ARRIVAL].take(rows)}
+    columns = (known[value], known[ARRIVAL], known[EARLIER_LABELS])
+    return {name: column.take(rows) for name, column in zip(_OF_LABELS, columns, strict=True)}

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_store.compute import EventColumns, features_at
+from feature_store.earlier_labels import earlier_column, earlier_of
 from feature_store.plan import ViewPlan
 from feature_store.training.bucket_answers import answer_table
 
@@ -19,6 +20,7 @@ __all__ = ["answer_questions", "events_table", "no_events", "questions_table"]
 I64 = NDArray[np.int64]
 _INPUT = "i"
 _KNOWN = "k"
+_EARLIER = "earlier"
 
 
 def events_table(plan: ViewPlan, events: EventColumns) -> pa.Table:
@@ -27,6 +29,8 @@ def events_table(plan: ViewPlan, events: EventColumns) -> pa.Table:
     if events.arrival_us is not None:
         columns["arrival"] = events.arrival_us
     columns |= {f"{_INPUT}{number}": pa.array(column) for number, column in enumerate(events.inputs)}
+    if events.earlier_labels is not None:
+        columns[_EARLIER] = earlier_column(events.earlier_labels, len(events.ids))
     known = () if events.input_arrival_us is None else events.input_arrival_us
     return pa.table(columns | {f"{_KNOWN}{number}": pa.array(column) for number, column in enumerate(known)})
 
@@ -65,6 +69,7 @@ def answer_questions(plan: ViewPlan, /, *tables: pa.Table) -> pa.Table:
         inputs=_stacked(events, _INPUT, len(plan.inputs)),
         arrival_us=events["arrival"].to_numpy() if "arrival" in names else None,
         input_arrival_us=_stacked(events, _KNOWN, len(plan.inputs)) if f"{_KNOWN}0" in names else None,
+        earlier_labels=earlier_of(events[_EARLIER]) if _EARLIER in names else None,
     )
     is_own = "own" in questions.column_names
     values = features_at(

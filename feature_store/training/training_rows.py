@@ -178,7 +178,7 @@ def known_events(plan: ViewPlan, events: EventColumns, mode: Mode) -> EventColum
     if plan.label_input >= 0 and isinstance(plan.view.source, LabelledStream):
         labels = np.full_like(events.inputs, NULL)
         labels[plan.label_input] = events.times_us + plan.view.source.labels.delay_us
-    return dataclasses.replace(events, arrival_us=None, input_arrival_us=labels)
+    return dataclasses.replace(events, arrival_us=None, input_arrival_us=labels, earlier_labels=None)
 
 
 def seen_by(events: pa.Table, as_of_us: int) -> pa.Table:

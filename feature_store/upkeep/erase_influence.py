@@ -71,7 +71,7 @@ class Influence:
         rest = table.filter(pa.array(_is_in(column_values(table, plan.view.entity), self.keys)))
         # As the stream saw it: an event counts from its own time on.
         columns = event_columns(plan, rest)
-        self._events: EventColumns = replace(columns, arrival_us=None, input_arrival_us=None)
+        self._events: EventColumns = replace(columns, arrival_us=None, input_arrival_us=None, earlier_labels=None)
         self._changes = {
             key: self._changes_of(columns.times_us[columns.keys == key], times_us[owners == key])
             for key in self.keys.tolist()

@@ -36,6 +36,13 @@ def labelled_events(draw: st.DrawFn, plan: ViewPlan) -> list[OracleEvent]:
 
 
 @st.composite
+def labels_of(draw: st.DrawFn, event: OracleEvent) -> list[tuple[int, int | None]]:
+    """(arrival, outcome) as they came, each correcting the one before; or one that is unknown."""
+    delays = draw(st.lists(st.sampled_from([0, 0, 1, 6, 20, 50]), max_size=4))
+    return [(event.t + delay, draw(st.integers(0, 1))) for delay in sorted(delays)] or [(event.t, None)]
+
+
+@st.composite
 def questions_about(draw: st.DrawFn, plan: ViewPlan, events: list[OracleEvent]) -> list[tuple[int | str, int]]:
     edges = sorted({moment for event in events for moment in changes(plan, event.t)} | {0})
     keys = [*sorted({event.key for event in events}), "nobody" if plan.has_text_keys else 99]
@@ -60,20 +67,23 @@ def test_corrected_values_equal_the_oracle(data: st.DataObject) -> None:
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_served_values_equal_the_oracle_over_what_had_arrived(data: st.DataObject) -> None:
-    """Its own event a row sees in any case, the label of that event only once it is known."""
+    """Its own event a row sees in any case, of that event's labels, as of all others', the last that had arrived."""
     view = data.draw(views())
     plan = compile_view(view)
     events = data.draw(labelled_events(plan))
     delays = st.sampled_from([0, 0, 1, 6, 50])
     arrival = {id(event): event.t + data.draw(delays) for event in events}
-    known = {id(event): event.t + data.draw(delays) for event in events}
+    told = {id(event): data.draw(labels_of(event)) for event in events}
     questions = data.draw(questions_about(plan, events))
     own_ids = [data.draw(st.integers(0, 25)) for _ in questions]
     questions += [(event.key, event.t) for event in events]
     own_ids += [event.id for event in events]
+    earlier = [(row, *label) for row, event in enumerate(events) for label in told[id(event)][:-1]]
     input_arrival = np.full((len(plan.inputs), len(events)), NULL)
     if plan.label_input >= 0:
-        input_arrival[plan.label_input] = [known[id(event)] for event in events]
+        input_arrival[plan.label_input] = [told[id(event)][-1][0] for event in events]
+        for event in events:
+            event.values["bad"] = told[id(event)][-1][1]
 
     actual = features_at(
         plan,
@@ -82,6 +92,7 @@ def test_served_values_equal_the_oracle_over_what_had_arrived(data: st.DataObjec
             events,
             arrival_us=np.array([arrival[id(event)] for event in events], dtype=np.int64),
             input_arrival_us=input_arrival,
+            earlier_labels=np.array(earlier, dtype=np.int64).reshape(-1, 3).T,
         ),
         *asked(plan, questions),
         own_ids=np.array(own_ids, dtype=np.int64),
@@ -90,8 +101,11 @@ def test_served_values_equal_the_oracle_over_what_had_arrived(data: st.DataObjec
 
     for row, (key, q), own in zip(actual, questions, own_ids, strict=True):
         visible = [e for e in once(events) if e.key == key and (arrival[id(e)] <= q or e.id == own)]
-        blind = [e if known[id(e)] <= q else OracleEvent(e.key, e.t, e.id, {**e.values, "bad": None}) for e in visible]
-        assert as_list(row) == row_values(view, blind, q)
+        then = [
+            OracleEvent(e.key, e.t, e.id, {**e.values, "bad": ([None] + [x for at, x in told[id(e)] if at <= q])[-1]})
+            for e in visible
+        ]
+        assert as_list(row) == row_values(view, then, q)
 
 
 @settings(max_examples=120, deadline=None)

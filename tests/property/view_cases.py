@@ -48,6 +48,7 @@ AGGREGATIONS = {
     "approx_median": hr.approx_quantile("size", 0.5, where=_IS_A),
     "approx_top_k": hr.approx_top_k("size", 3),
 }
+_OF_LABELS = (hr.mean("bad"), hr.sum("bad"), hr.last("bad"), hr.std("bad"), hr.approx_distinct("bad"))
 _NO_LIFETIME = ("distinct", "distinct texts", "median", "quantile", "top_k")
 _SKETCHES = tuple(name for name in AGGREGATIONS if name.startswith("approx_"))
 _WINDOWS = (
@@ -103,10 +104,15 @@ def views(draw: st.DrawFn, *, lifetimes: bool = True) -> FeatureView:
             if not (name in _NO_LIFETIME and isinstance(window, Window) and window.kind == "lifetime"):
                 (feature,) = AGGREGATIONS[name].over(window, delay=delay)
                 features[feature.name] = feature
-    if labelled or not features:
-        window = draw(st.sampled_from(windows))
-        label = hr.mean("bad").over(window, delay=delay, empty=0.0) if labelled else hr.count().over(window)
-        features.setdefault(label[0].name, label[0])
+    if labelled:
+        for of in draw(st.lists(st.sampled_from(_OF_LABELS), min_size=1, max_size=2, unique=True)):
+            window = hr.lifetime() if of.kind == "approx_distinct" else draw(st.sampled_from(windows))
+            if lifetimes or of.kind != "approx_distinct":
+                (feature,) = of.over(window, delay=delay, empty=0.0 if of.kind == "mean" else None)
+                features.setdefault(feature.name, feature)
+    if not features:
+        (feature,) = hr.count().over(draw(st.sampled_from(windows)))
+        features[feature.name] = feature
     return FeatureView(
         "view",
         entity="key",

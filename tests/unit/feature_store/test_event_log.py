@@ -36,17 +36,19 @@ def _write_events(root: Path, partition: int, first: int, rows: list[tuple[int, 
     write_segment(table.select(event_schema(CLICKS).names), folder, first, first + len(rows) - 1)
 
 
+def _write_labels(root: Path, rows: list[tuple[int, int, int]]) -> None:
+    """Rows are (id, outcome, arrival_us)."""
+    columns = [*map(list, zip(*rows, strict=True)), [0] * len(rows), range(len(rows))]
+    table = pa.table(columns, names=label_schema(BOUGHT).names).cast(label_schema(BOUGHT))
+    write_segment(table, log_folder(root, "shop", "labels", "bought", 0), 0, len(rows) - 1)
+
+
 @pytest.fixture
 def offline(tmp_path: Path) -> Path:
     _write_events(tmp_path, 0, 0, [(1, 10, 100, False), (2, 20, 110, False), (1, 30, 120, False)])
     _write_events(tmp_path, 0, 3, [(3, 40, 130, True)])
     _write_events(tmp_path, 1, 0, [(2, 99, 105, False), (4, 50, 140, False)])
-    rows = [(2, 0, 500), (4, 1, 510), (2, 1, 520), (77, 1, 530)]
-    table = pa.table(
-        [[r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], [0] * 4, range(4)],
-        names=label_schema(BOUGHT).names,
-    ).cast(label_schema(BOUGHT))
-    write_segment(table, log_folder(tmp_path, "shop", "labels", "bought", 0), 0, 3)
+    _write_labels(tmp_path, [(2, 0, 500), (4, 1, 510), (2, 1, 520), (77, 1, 530)])
     return tmp_path
 
 
@@ -80,11 +82,27 @@ def test_labels_are_joined_and_the_last_to_arrive_counts(offline: Path) -> None:
     assert sorted(read_labels(offline, _project(offline), BOUGHT)["click"].to_pylist()) == [2, 4, 77]
 
 
+def test_labels_that_were_corrected_are_told_and_what_is_said_again_is_known_since_the_first(tmp_path: Path) -> None:
+    _write_events(tmp_path, 0, 0, [(7, 10, 100, False), (8, 20, 110, False), (9, 30, 120, False)])
+    said = [(7, 0, 300), (7, 0, 310), (8, 1, 320), (7, 1, 330), (7, 0, 340), (7, 0, 350), (8, 1, 360)]
+    _write_labels(tmp_path, said)
+
+    events = read_events(tmp_path, _project(tmp_path), CLICKS, BOUGHT)
+
+    assert events["buys"].to_pylist() == [0, 1, None]
+    assert _us(events["_label_arrival"]) == [340, 320, None]
+    assert [[tuple(label.values()) for label in row or ()] for row in events["_earlier_labels"].to_pylist()] == [
+        [(300, 0), (330, 1)],
+        [],
+        [],
+    ]
+
+
 def test_an_empty_log_has_the_columns_and_no_rows(tmp_path: Path) -> None:
     events = read_events(tmp_path, _project(tmp_path), CLICKS, BOUGHT)
 
     assert events.num_rows == 0
-    assert events.column_names == [*event_schema(CLICKS).names, "buys", "_label_arrival"]
+    assert events.column_names == [*event_schema(CLICKS).names, "buys", "_label_arrival", "_earlier_labels"]
 
 
 def test_text_ids_are_told_apart(tmp_path: Path) -> None:
