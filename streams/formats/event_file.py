@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import ConfigError
@@ -22,7 +24,7 @@ def read_event_file(
     Raises:
         ConfigError: a file does not exist, a column is missing, or times carry no zone.
     """
-    table = _named(_read(events), [*stream.schema, stream.time], [declared.value] if declared else [], events)
+    table = _named(_read(events), [*stream.published, stream.time], [declared.value] if declared else [], events)
     moment = table.schema.field(stream.time).type
     if not pa.types.is_timestamp(moment) or moment.tz is None:
         raise ConfigError(
@@ -36,9 +38,11 @@ def read_event_file(
     if labels is not None:
         outcomes = _named(_read(labels), [stream.id, declared.value], [], labels)
         kept = [name for name in table.column_names if name != declared.value]
-        key = table.schema.field(stream.id).type
-        outcomes = outcomes.set_column(0, stream.id, outcomes[stream.id].cast(key))
-        table = table.select(kept).join(outcomes, stream.id, join_type="left outer")
+        # Backwards, so that the first one found is the last of an event's labels, as files are computed with.
+        outcomes = outcomes.take(np.arange(len(outcomes))[::-1])
+        labelled = outcomes[stream.id].combine_chunks().cast(table.schema.field(stream.id).type)
+        rows = pc.index_in(table[stream.id], value_set=labelled, skip_nulls=True)
+        table = table.select(kept).append_column(declared.value, outcomes[declared.value].take(rows))
     return table, declared if declared.value in table.column_names else None
 
 
