@@ -26,7 +26,7 @@ from feature_store.plan import NEVER_US, NULL, ViewPlan, compile_view
 from feature_store.row_values import value_arrays, value_columns
 from feature_store.sketch_answers import answer_rows, answer_sketches
 from feature_store.state_kernels import evaluate_states
-from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times
+from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times, with_ids
 from feature_store.tracking import Track, untracked
 from feature_store.window_kernels import raise_peaks
 from headrace.errors import ConfigError
@@ -210,7 +210,8 @@ def compute_file(
     Args:
         project: views and request features of ``stream``, in declared order, and what is derived from them.
         stream: what the rows of ``events`` are.
-        events: columns as declared, by name, or by name but for case; any order, any integer width.
+        events: columns as declared, by name, or by name but for case; any order, any integer width. Of a stream
+            without an id rows count in their order, unless there is a column of its ``_id``.
         labels: id and outcome, the last of several counting; needed when a view looks at labels and ``events``
             has no column of the outcome.
         answers: gives the values of a view for these events where they are known already.
@@ -226,6 +227,7 @@ def compute_file(
     """
     what = "the events file"
     outcome = project.labels_of(stream)
+    events = with_ids(events, stream)
     if outcome is not None:
         events = _with_labels(events, labels, outcome, what, remark)
     names, columns = [stream.id], [find_column(events, stream.id, what=what)]

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["event_id64", "event_ids64"]
+__all__ = ["MOST_PLACES", "event_id64", "event_ids64", "place_ids"]
+
+_OFFSET_BITS = 48
+MOST_PLACES = 1 << (63 - _OFFSET_BITS)
+"""Partitions a topic of events without ids may have."""
 
 
 def event_id64(value: int | str) -> int:
@@ -28,6 +32,16 @@ def event_ids64(values: Sequence[int | str] | NDArray[np.generic]) -> NDArray[np
     if array.dtype.kind in "iu":
         return array.astype(np.int64, copy=False)
     return np.fromiter((event_id64(value) for value in array.tolist()), dtype=np.int64, count=len(array))
+
+
+def place_ids(partitions: NDArray[np.integer], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ids of events whose producers write none: the same for a message read twice, and ordered as places are.
+
+    >>> place_ids(np.array([0, 0, 2]), np.array([0, 7, 0])).tolist()
+    [0, 7, 562949953421312]
+    """
+    ids: NDArray[np.int64] = partitions.astype(np.int64) << _OFFSET_BITS | offsets
+    return ids
 
 
 def _digest(text: str) -> bytes:

@@ -35,7 +35,7 @@ class OwnEventReader:
 
     def __init__(self, plan: ViewPlan) -> None:
         self._schema = plan.view.source.schema
-        self._view = plan.view.name
+        self._view, self._stream = plan.view.name, plan.view.events
         self._inputs = plan.inputs
         self._fields = fields_of(plan.inputs)
 
@@ -45,13 +45,20 @@ class OwnEventReader:
         The label of an own event is not known, hence null.
 
         Raises:
-            RejectedError: an event lacks a field the view aggregates, or has a value that is not of its type.
+            RejectedError: an event lacks a field the view aggregates, or has a value that is not of its type; or the
+                stream's events have no id, so nobody knows whether it has counted one already.
         """
         times, ids = np.zeros(len(own), np.int64), np.zeros(len(own), np.int64)
         inputs = np.zeros((len(self._inputs), len(own)), np.int64)
         there = [row for row, event in enumerate(own) if event is not None]
         if not there:
             return times, ids, inputs
+        if not self._stream.has_id:
+            raise RejectedError(
+                f"own event for view {self._view!r}: events of stream {self._stream.name!r} have no id, so nobody"
+                " knows whether it has counted this one already",
+                hint="ask without an own event, at an instant (at_us); or let producers write an id",
+            )
         events = [event for event in own if event is not None]
         times[there] = [event.time_us for event in events]
         ids[there] = [event_id64(event.id) for event in events]

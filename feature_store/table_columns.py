@@ -11,7 +11,7 @@ from headrace.errors import ConfigError
 from headrace.spec.streams import EventStream, LabelStream
 from headrace.spec.types import Bool, FieldType, Float64, String
 
-__all__ = ["find_column", "has_column", "read_field", "read_labels", "read_steps", "read_times"]
+__all__ = ["find_column", "has_column", "read_field", "read_labels", "read_steps", "read_times", "with_ids"]
 
 _MAX_STEPS = 2**53
 
@@ -34,6 +34,19 @@ def find_column(table: pa.Table, name: str, *, what: str) -> pa.ChunkedArray:
         found = f"columns {alike}, none of them exactly so" if alike else f"only {table.column_names}"
         raise ConfigError(f"{what} has no column {name!r}, {found}", hint=f"rename the column to {name!r}")
     return table[table.column_names.index(alike[0])]
+
+
+def with_ids(table: pa.Table, stream: EventStream, *, first: int = 0) -> pa.Table:
+    """The table with ids: of a stream without, rows are numbered in their order, unless the table tells their places.
+
+    Args:
+        table: rows of the stream's events.
+        stream: what they are.
+        first: number of the first row.
+    """
+    if stream.has_id or has_column(table, stream.id):
+        return table
+    return table.append_column(stream.id, pa.array(np.arange(first, first + table.num_rows)))
 
 
 def read_times(table: pa.Table, stream: EventStream, *, what: str) -> NDArray[np.int64]:

@@ -54,14 +54,15 @@ class Publisher:
         *,
         batch_span_us: int = _BATCH_SPAN_US,
     ) -> None:
-        wanted = [*stream.schema, stream.time, *([labels.value] if labels else [])]
+        wanted = [*stream.published, stream.time, *([labels.value] if labels else [])]
         missing = [name for name in wanted if name not in events.column_names]
         if missing:
             raise ConfigError(f"the events have no column {missing[0]!r}", hint=f"they need {', '.join(wanted)}")
         if not events.num_rows:
             raise ConfigError("there are no events to publish", hint="give a file with rows")
         self._settings, self._stream, self._labels = settings, stream, labels
-        self._table = events.sort_by([(stream.time, "ascending"), (stream.id, "ascending")])
+        by_id = [(stream.id, "ascending")] if stream.has_id else []  # without one, ties stay in the order of the file
+        self._table = events.sort_by([(stream.time, "ascending"), *by_id])
         self._times_us: NDArray[np.int64] = np.asarray(self._table[stream.time].cast(pa.int64()).to_numpy())
         self._topics = [stream.name, *([labels.name] if labels else [])]
         ensure_topics(settings, self._topics)

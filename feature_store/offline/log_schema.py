@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from feature_store.offline.offline_log import segments_below
 from headrace.errors import ConfigError, IntegrityError
+from headrace.spec.streams import PLACE_ID
 
 __all__ = ["check_newest", "check_schema", "conform"]
 
@@ -34,12 +35,15 @@ def check_schema(found: pa.Schema, wanted: pa.Schema, path: Path) -> None:
     Raises:
         ConfigError: it cannot; names the field, the file and the way out.
     """
+    gone = [name for name in found.names if name not in wanted.names]
     for field in wanted:
         if field.name not in found.names:
             if not field.nullable:
                 raise ConfigError(
                     f"field {field.name!r} is declared, and {path} was written without it",
-                    hint="declare it nullable=True: what was written before it existed is null",
+                    hint="a stream that gets an id, or loses it, has a new name"
+                    if PLACE_ID in (field.name, *gone)
+                    else "declare it nullable=True: what was written before it existed is null",
                 )
             continue
         kind = found.field(field.name).type
@@ -49,7 +53,6 @@ def check_schema(found: pa.Schema, wanted: pa.Schema, path: Path) -> None:
                 hint="only int32 to int64 and float to double can be read across;"
                 " give the changed field, or the stream, a new name",
             )
-    gone = [name for name in found.names if name not in wanted.names]
     if gone:
         raise ConfigError(
             f"field {gone[0]!r} stands in {path} and is no longer declared",

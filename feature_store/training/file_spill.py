@@ -27,7 +27,7 @@ from feature_store.ids import event_ids64
 from feature_store.kernel_cache import plain
 from feature_store.partitioning import key_partitions
 from feature_store.plan import NULL, ViewPlan, compile_view
-from feature_store.table_columns import find_column, has_column, read_field, read_labels
+from feature_store.table_columns import find_column, has_column, read_field, read_labels, with_ids
 from feature_store.tracking import Track, untracked
 from feature_store.training.bucket_answers import Bucket, Run, answer_bucket, bucket_table, run_here, values_of
 from feature_store.training.spill import Spill
@@ -143,7 +143,7 @@ class _Work:
     def find_firsts(self) -> None:
         """Of events with one id the first in the file counts; of labels the last."""
         events, labels = Spill(self._folder / "ids"), Spill(self._folder / "labels")
-        for start, table in self._ranges(self._events):
+        for start, table in self._event_ranges():
             ids = self._ids(table, "the events file")
             rows = np.arange(start, start + len(ids))
             events.add(pa.table({"row": rows, "id": ids}), key_partitions(ids, self._buckets))
@@ -214,7 +214,7 @@ class _Work:
 
     def _labelled(self) -> Iterator[tuple[int, pa.Table]]:
         """Ranges of events, with the outcome's column when labels are in a file of their own."""
-        for start, table in self._ranges(self._events):
+        for start, table in self._event_ranges():
             if self._outcome is not None:
                 name, known = self._outcome.value, self._facts_of(start).labels
                 assert known is not None
@@ -230,6 +230,10 @@ class _Work:
         order = np.argsort(held["row"].to_numpy(), kind="stable")
         first = held["first"].to_numpy(zero_copy_only=False)[order]
         return _Facts(first=first, labels=held["label"].to_numpy()[order] if "label" in held.column_names else None)
+
+    def _event_ranges(self) -> Iterator[tuple[int, pa.Table]]:
+        for start, table in self._ranges(self._events):
+            yield start, with_ids(table, self._stream, first=start)
 
     def _ranges(self, path: Path) -> Iterator[tuple[int, pa.Table]]:
         """(first row, rows) of equal size; one empty range of an empty file."""

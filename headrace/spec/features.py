@@ -36,7 +36,7 @@ class FeatureView:
             raise DefinitionError(f"{where}: source is {self.source!r}", hint="give a stream")
         if self.closed not in get_args(Closed):
             raise DefinitionError(f"{where}: closed is {self.closed!r}", hint=f"use one of {get_args(Closed)}")
-        schema = self.source.schema
+        schema = self.source.visible
         kind = schema.get(self.entity)
         if not isinstance(kind, Int64 | String) or kind.nullable:
             raise DefinitionError(
@@ -92,7 +92,7 @@ class FeatureView:
         condition = feature.aggregation.where
         if condition is None:
             return
-        condition.check(self.events.schema, where=what)
+        condition.check(self.events.visible, where=what)
         if feature.column is not None and feature.column not in self.events.schema:
             raise DefinitionError(f"{what}: a label has no where", hint="make a view of its own for those events")
 
@@ -116,7 +116,7 @@ class RequestFeatures:
     def __post_init__(self) -> None:
         check_name(self.name, what="request features")
         sample: dict[str, Any] = {self.of.time: self.of.earliest_us}
-        for name, kind in self.of.schema.items():
+        for name, kind in self.of.published.items():
             sample[name] = "" if isinstance(kind, String) else False if isinstance(kind, Bool) else kind.scale * 0
         try:
             names = tuple(self.fn(sample))

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import sys
 import textwrap
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from headrace.errors import ConfigError, DefinitionError
 from headrace.spec.features import DerivedFeatures, FeatureView, RequestFeatures
 from headrace.spec.model import Model
-from headrace.spec.streams import UNVERSIONED, EventStream, LabelStream
+from headrace.spec.streams import UNVERSIONED, UNVERSIONED_AS, EventStream, LabelStream
 
 __all__ = ["Project", "definitions_of", "fingerprint", "load_project"]
 
@@ -128,13 +128,20 @@ def definitions_of(model: Model) -> dict[str, str]:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        counted = (field for field in fields(value) if not field.metadata.get(UNVERSIONED))
-        return (type(value).__name__, [(field.name, _plain(getattr(value, field.name))) for field in counted])
+        counted = [field.name for field in fields(value) if _is_versioned(field, value)]
+        return (type(value).__name__, [(name, _plain(getattr(value, name))) for name in counted])
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if hasattr(value, "items"):
         return sorted((str(key), _plain(item)) for key, item in value.items())
     return _source(value) if callable(value) and not isinstance(value, type) else repr(value)
+
+
+def _is_versioned(field: Field[Any], value: Any) -> bool:
+    marks = field.metadata
+    if UNVERSIONED_AS in marks:
+        return bool(getattr(value, field.name) != marks[UNVERSIONED_AS])
+    return not marks.get(UNVERSIONED)
 
 
 def _source(function: Any) -> str:

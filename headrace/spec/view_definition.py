@@ -9,6 +9,8 @@ from headrace.spec.types import FieldType, Float64, String
 
 __all__ = ["FeatureDefinition", "FieldDefinition", "ViewDefinition", "describe_view", "describe_views", "readers_of"]
 
+_NO_ID = "(the place in Kafka)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldDefinition:
@@ -52,6 +54,7 @@ class ViewDefinition:
     """Topic of its events."""
     time: str
     id: str
+    """Its field; of a stream without one a word that is no field."""
     lateness_us: int
     labels: str
     """Topic of its labels; empty when it looks at none."""
@@ -81,14 +84,14 @@ def describe_view(view: FeatureView) -> ViewDefinition:
         ttl_us=view.ttl_us,
         stream=stream.name,
         time=stream.time,
-        id=stream.id,
+        id=stream.id if stream.has_id else _NO_ID,
         lateness_us=stream.lateness_us,
         labels=labels.name if labels else "",
         label_value=labels.value if labels else "",
         label_delay_us=labels.delay_us if labels else 0,
         accepts=f"{stream.format!r}, from {stream.earliest} on, at most {stream.future} ahead",
         features=tuple(_describe(feature) for feature in view.features),
-        fields={name: _describe_field(kind) for name, kind in sorted(stream.schema.items())},
+        fields={name: _describe_field(kind) for name, kind in sorted(stream.published.items())},
     )
 
 

@@ -174,8 +174,7 @@ class Backfill:
                 )
                 for number in range(topic.partitions)
             )
-            nothing = no_rows(name for name in topic.schema.names if not name.startswith("_"))
-            route.split(rows if rows is not None else nothing, marks, self.partitions, self._give)
+            route.split(rows if rows is not None else no_rows(topic.schema.names), marks, self.partitions, self._give)
             self._at += 1
         for task in self._tasks:
             self._too_late += len(task.step())

@@ -83,7 +83,7 @@ def _fields(topic: EventStream | LabelStream) -> list[tuple[str, FieldType | Non
     """Names and types; None is the time."""
     if isinstance(topic, LabelStream):
         return [*label_fields(topic)[0].items()]
-    return [*topic.schema.items(), (topic.time, None)]
+    return [*topic.published.items(), (topic.time, None)]
 
 
 def _field(name: str, kind: FieldType) -> dict[str, Any]:

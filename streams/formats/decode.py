@@ -196,7 +196,7 @@ class Decoder:
 def event_decoder(stream: EventStream, bounds: StreamSettings = USUAL_BOUNDS) -> Decoder:
     """Decoder of a stream's topic."""
     return Decoder(
-        stream.schema, time=stream.time, earliest_us=stream.earliest_us, future_us=stream.future_us, bounds=bounds
+        stream.published, time=stream.time, earliest_us=stream.earliest_us, future_us=stream.future_us, bounds=bounds
     )
 
 

@@ -31,7 +31,7 @@ def stream_decoder(
         schema, values = label_fields(topic)
         rules = {"values": values, "bounds": bounds}
     else:
-        schema = topic.schema
+        schema = topic.published
         rules = {
             "time": topic.time,
             "earliest_us": topic.earliest_us,

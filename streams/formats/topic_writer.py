@@ -51,7 +51,7 @@ class TopicWriter:
         if isinstance(topic, LabelStream):
             self._key, self._names = topic.of.id, [topic.of.id, topic.value]
         else:
-            self._key, self._names = topic.key, [*topic.schema, topic.time]
+            self._key, self._names = topic.key, [*topic.published, topic.time]
         if isinstance(topic.format, Avro):
             subject = topic.format.subject or f"{topic.name}-value"
             self._avro = AvroWriter(topic, open_registry(settings).register(subject, declared_schema(topic)))

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.ids import place_ids
 from headrace.contracts.streams import ERASED, FLUSH_HEADER, WATERMARK_HEADER
 from headrace.kafka_sender import Sender
 from streams.formats.decode import BatchDecoder, Refusal
@@ -43,6 +44,7 @@ class SourceTask:
         partitions: how many it has, here or elsewhere.
         decoder: makes columns of its messages.
         time: field of the event time; None for labels, whose arrival counts instead.
+        place_id: field to make of partition and offset; None where messages carry an id.
         lateness_us: how far behind its partition's newest event one may come; labels are never late.
         future_us: how far ahead of its arrival a tick may be.
         routes: keyed logs that want the rows, with the topic and number of partitions of each.
@@ -59,6 +61,7 @@ class SourceTask:
         partitions: int,
         decoder: BatchDecoder,
         time: str | None,
+        place_id: str | None = None,
         lateness_us: int,
         future_us: int,
         routes: Sequence[tuple[Route, str, int]],
@@ -71,6 +74,7 @@ class SourceTask:
         self.partitions = partitions
         self._decoder = decoder
         self._time = time
+        self._place_id = place_id
         self._lateness_us = lateness_us
         self._future_us = future_us
         self._routes = list(routes)
@@ -162,12 +166,15 @@ class SourceTask:
         used = slice(None) if is_all else messages
         arrivals_us, partitions = batch.arrivals_us[used], batch.partitions[used]
         times_us = arrivals_us if self._time is None else decoded.columns[self._time].astype(np.int64, copy=False)
+        columns, offsets = decoded.columns, batch.offsets[used]
+        if self._place_id is not None:
+            columns = {**columns, self._place_id: place_ids(partitions, offsets)}
         rows = SourceRows(
-            columns=decoded.columns,
+            columns=columns,
             nulls=decoded.nulls,
             times_us=times_us,
             partitions=partitions,
-            offsets=batch.offsets[used],
+            offsets=offsets,
             arrivals_us=arrivals_us,
             late=self._mark_late(batch, messages, partitions, times_us, ticks),
         )
@@ -213,7 +220,8 @@ class SourceTask:
 
     def announce(self, partitions: Iterable[int] | None = None) -> None:
         """Send marks of these partitions (all when not given) without rows."""
-        self._forward(no_rows(self._decoder.fields), sorted(self._state if partitions is None else partitions))
+        fields = self._decoder.fields if self._place_id is None else (*self._decoder.fields, self._place_id)
+        self._forward(no_rows(fields), sorted(self._state if partitions is None else partitions))
 
     def take_segments(self) -> tuple[list[SourceCommit], Callable[[int], None]]:
         """Hand over everything that was processed; gives what may be committed, each once it is durable.

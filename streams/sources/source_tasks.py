@@ -3,11 +3,13 @@
 import threading
 from typing import Any
 
+from feature_store.ids import MOST_PLACES
 from feature_store.offline.offline_log import log_folder
 from feature_store.offline_tables import event_schema, label_schema
 from feature_store.upkeep.erased import ErasedSubjects, register_path
 from headrace.config import Settings
 from headrace.contracts.topics import keyed_topic
+from headrace.errors import ConfigError
 from headrace.kafka_clients import partition_counts
 from headrace.kafka_sender import Sender
 from headrace.spec.project import Project
@@ -49,6 +51,11 @@ class SourceTasks:
 
     def _event_task(self, stream: EventStream) -> SourceTask:
         count = partition_counts(self._settings, [stream.name])[stream.name]
+        if not stream.has_id and count > MOST_PLACES:
+            raise ConfigError(
+                f"topic {stream.name!r} has {count} partitions; without an id its stream may have {MOST_PLACES}",
+                hint="name an id that producers write, or make a topic with fewer partitions",
+            )
         decoder = stream_decoder(stream, self._registry, self._settings.stream)
         return self._task(stream, count, decoder, event_schema(stream), event_routes(self._project, stream, count))
 
@@ -74,6 +81,7 @@ class SourceTasks:
             partitions=count,
             decoder=decoder,
             time=stream.time if stream else None,
+            place_id=stream.id if stream and not stream.has_id else None,
             lateness_us=stream.lateness_us if stream else _NEVER_LATE_US,
             future_us=stream.future_us if stream else 3_600_000_000,
             routes=[(route, name, counts[name]) for route, name in zip(routes, keyed, strict=True)],

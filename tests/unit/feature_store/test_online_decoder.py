@@ -134,6 +134,15 @@ def test_a_key_never_seen_is_not_found() -> None:
         assert (row.status, set(row.values.values()), row.version) == (NOT_FOUND, {None}, None)
 
 
+def test_nobody_can_say_whether_an_event_without_an_id_has_been_counted() -> None:
+    clicks = replace(PAY, id=None)
+    decoder = RowDecoder(compile_view(FeatureView("clicks", entity="card", source=clicks, features=count().over("1h"))))
+
+    assert decoder.decode([None], [7 * MINUTE], [None])[0].status == NOT_FOUND
+    with pytest.raises(RejectedError, match=r"'pay' have no id.*\n.*without an own event"):
+        decoder.decode([None], [7 * MINUTE], [OWN])
+
+
 def test_a_row_of_another_definition_is_not_found_even_with_an_own_event() -> None:
     other = replace(ROW, definition=1)
 

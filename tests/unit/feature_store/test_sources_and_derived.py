@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from feature_store.event_columns import event_columns
+from feature_store.online.lookup_wire import LookupWire
 from feature_store.online.online_decoder import RowDecoder
 from feature_store.online.online_encoder import RowEncoder
 from feature_store.own_event import OwnEvent
@@ -28,6 +29,7 @@ from headrace import (
     Int64,
     LabelStream,
     Model,
+    Project,
     RequestFeatures,
     String,
     count,
@@ -103,6 +105,25 @@ def test_a_training_set_sees_each_stream_as_of_the_scored_event() -> None:
 
     found = {row["order"]: [row[name] for name in MODEL.feature_names] for row in rows.to_pylist()}
     assert found == EXPECTED
+
+
+def test_other_streams_need_no_ids() -> None:
+    """Their events are counted where they stand; only those that are scored have to be found again."""
+    clicks = dataclasses.replace(VISITS, id=None)
+    browsing = dataclasses.replace(BROWSING, source=clicks)
+    mixed = dataclasses.replace(MIXED, of=(browsing, SPENDING, CLOCK))
+    model = dataclasses.replace(MODEL, features=(SPENDING, mixed, "eur"))
+    visits = visits_table().rename_columns({"visit": "_id"})
+
+    rows = training_rows(model, orders_table(), start_us=0, end_us=START + 99 * HOUR, as_of_us=START + 99 * HOUR,
+                         mode="corrected", others=[visits])  # fmt: skip
+
+    assert {row["order"]: [row[name] for name in MODEL.feature_names] for row in rows.to_pylist()} == EXPECTED
+    project = Project(name="p", path=Path(), streams=(clicks, ORDERS), labels=(), views=model.views, requests=(),
+                      models=(model,))  # fmt: skip
+    request = lookup_request(model, RequestEvent(11, START, {"order": 11, "user": 7, "eur": 1.0}))
+    (rows,) = LookupWire(project).decode([request], [[None] * 4])
+    assert {name: row.own_event for name, row in rows.items()} == {"spending": "merged", "browsing": ""}
 
 
 def test_serving_puts_the_same_inputs_together() -> None:

@@ -113,6 +113,20 @@ def test_every_change_of_the_content_has_a_reason() -> None:
         assert bool(change.reasons) == (kind != "unchanged"), name
 
 
+def test_a_stream_that_gets_an_id_or_loses_it_tells_its_events_apart_otherwise() -> None:
+    """Even where the field is called as ours."""
+    loses, other = stream(id=None), stream(id="_id")
+    ours, theirs, before = (
+        describe_view(FeatureView("use", entity="card", source=of, features=FEATURES[:2]))
+        for of in (loses, other, stream())
+    )
+
+    for one, two in ((before, ours), (ours, before), (theirs, ours)):
+        change = compare_view(one, two, {})
+        assert change.kind == "breaking"
+        assert "events are told apart otherwise" in change.reasons[0].text
+
+
 def test_a_list_that_becomes_longer_breaks_its_reader() -> None:
     before, after = (replace(view(), features=last_k("eur", k).over("1d")) for k in (3, 4))
     change = compare_view(describe_view(before), describe_view(after), READERS)

@@ -23,11 +23,13 @@ from headrace import (
     mean,
 )
 from headrace.errors import DefinitionError
+from headrace.spec.project import fingerprint
 
 PAYMENTS = EventStream(
     "payments", key="card", time="at", id="payment", schema={"card": Int64, "shop": String(), "amount": Float64()}
 )
 OUTCOMES = LabelStream("outcomes", of=PAYMENTS, value="fraud", delay="7d")
+CLICKS = EventStream("clicks", key="card", time="at", id=None, schema={"card": Int64, "page": Int64})
 
 
 def view(**changes: object) -> FeatureView:
@@ -71,8 +73,22 @@ def test_definitions_are_frozen() -> None:
     [
         (lambda: EventStream("Payments", key="a", time="t", id="i", schema={"a": Int64}), "'Payments'", "a-z"),
         (lambda: EventStream("p", key="b", time="t", id="i", schema={"a": Int64}), "'b'", "key"),
-        (lambda: EventStream("p", key="a", time="t", id=None, schema={"a": Int64}), "id is None", "random UUID"),
-        (lambda: EventStream("p", key="a", time="t", id="", schema={"a": Int64}), "id is ''", "random UUID"),
+        (lambda: EventStream("p", key="a", time="t", id="", schema={"a": Int64}), "id is ''", "id=None"),
+        (lambda: EventStream("p", key="a", time="t", id=None, schema={"a": Int64, "_id": Int64}), "'_id'", "id='_id'"),
+        (lambda: EventStream("p", key="a", time="_id", id=None, schema={"a": Int64}), "'_id'", "id='_id'"),
+        (lambda: EventStream("p", key="a", time="_offset", id="i", schema={"a": Int64}), "'_offset'", "another name"),
+        (
+            lambda: EventStream("p", key="a", time="t", id="i", schema={"a": Int64, "_id": Int64}),
+            "'_id'",
+            "another name",
+        ),
+        (lambda: EventStream("p", key="a", time="t", id="_key", schema={"a": Int64}), "'_key'", "another name"),
+        (lambda: EventStream("p", key="_id", time="t", id=None, schema={"a": Int64}), "'_id'", "key"),
+        (lambda: dataclasses.replace(CLICKS, format=ArrowBatches()), "share its offset", "a message for each event"),
+        (lambda: LabelStream("l", of=CLICKS, value="back", delay="1d"), "'clicks' has no id", "random UUID"),
+        (lambda: view(entity="_id", source=CLICKS), "'_id'", "['card', 'page']"),
+        (lambda: view(features=[mean("_id").over("1d")], source=CLICKS), "'_id'", "['card', 'page']"),
+        (lambda: RequestFeatures("r", of=CLICKS, fn=lambda e: {"x": e["_id"]}), "KeyError", "columns"),
         (lambda: EventStream("p", key=None, time="t", id="i", schema={"a": Int64}), "key is None", "partition by"),
         (lambda: EventStream("p", key="a", time=None, id="i", schema={"a": Int64}), "time is None", "event time"),
         (lambda: LabelStream("l", of=PAYMENTS, value=None, delay="1d"), "value is None", "outcome"),
@@ -107,6 +123,28 @@ def test_a_wrong_definition_names_the_value_and_the_next_step(build: object, nam
 
     assert names in str(caught.value.args[0])
     assert hint in caught.value.hint
+
+
+def test_a_stream_without_an_id_has_one_of_its_own_that_nobody_publishes() -> None:
+    assert (CLICKS.id, CLICKS.has_id, list(CLICKS.schema)) == ("_id", False, ["card", "page", "_id"])
+    assert list(CLICKS.published) == ["card", "page"]
+    assert (PAYMENTS.has_id, PAYMENTS.published) == (True, PAYMENTS.schema)
+
+
+def test_what_is_made_of_a_stream_without_an_id_has_none_until_it_is_given_one() -> None:
+    patient, with_id = dataclasses.replace(CLICKS, lateness="1d"), dataclasses.replace(CLICKS, id="click")
+
+    assert (patient.has_id, list(patient.schema)) == (False, ["card", "page", "_id"])
+    assert (with_id.has_id, list(with_id.schema)) == (True, ["card", "page", "click"])
+
+
+def test_an_id_that_producers_write_and_one_that_nobody_does_are_two_definitions() -> None:
+    """Also where the field has the same name; and what always had one keeps its version."""
+    theirs = EventStream("clicks", key="card", time="at", id="_id", schema={"card": Int64, "page": Int64})
+
+    assert theirs.schema == CLICKS.schema
+    assert fingerprint(theirs) != fingerprint(CLICKS)
+    assert fingerprint(PAYMENTS) == "97f633f886f5"
 
 
 def test_a_label_joins_only_the_stream_it_labels() -> None:
