@@ -104,6 +104,7 @@ def answer(
     latest: I64,
     values: NDArray[np.float64],
     since: I64,
+    sliding: I64 | None,
 ) -> None:
     """Values at each asked instant.
 
@@ -120,6 +121,7 @@ def answer(
         peaks: (I,) largest magnitude of each input.
         values: (q, W) written.
         since: (q,) or empty: instant from which the values hold, NULL when nothing had happened; written.
+        sliding: of :func:`feature_store.window_kernels.sliding_of`.
     """
     features, empty, edges, seen = shape.features, shape.empty, shape.edges, shape.seen
     groups, depth = len(starts) - 1, len(edges)
@@ -156,7 +158,9 @@ def answer(
             for d in range(0, depth, 4):
                 _walk(edges, d, instants, place, place + count, history, end, reached, limits, at)
             for f in range(features.shape[0]):
-                fill_column(features, empty, f, at, place, count, history, first, instants, peaks, scratch, block)
+                fill_column(
+                    features, empty, f, at, place, count, history, first, instants, peaks, scratch, block, sliding
+                )
             for b in range(place, place + count):
                 if dates:
                     since[order[k + b - place]] = _newest_change(edges, at, b, history, first)

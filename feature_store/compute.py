@@ -28,7 +28,7 @@ from feature_store.sketch_answers import answer_rows, answer_sketches
 from feature_store.state_kernels import evaluate_states
 from feature_store.table_columns import find_column, has_column, read_field, read_labels, read_times, with_ids
 from feature_store.tracking import Track, untracked
-from feature_store.window_kernels import raise_peaks
+from feature_store.window_kernels import raise_peaks, sliding_of
 from headrace.errors import ConfigError
 from headrace.spec.features import RequestFeatures
 from headrace.spec.project import Project
@@ -103,8 +103,8 @@ def features_at(
     raise_peaks(events.inputs, peaks)
     if earlier.size:
         peaks[plan.label_input] = max(peaks[plan.label_input], np.abs(earlier[2]).max())
-    starts = np.zeros(groups + 1, dtype=np.int64)
-    np.cumsum(np.bincount(codes, minlength=groups) + 1, out=starts[1:])
+    starts, lengths = np.zeros(groups + 1, dtype=np.int64), np.bincount(codes, minlength=groups)
+    np.cumsum(lengths + 1, out=starts[1:])
     history = np.empty((starts[-1], shape.width), dtype=np.int64)
     rows, latest = (np.empty(len(history) if arrival.size or known.size else 0, dtype=np.int64) for _ in range(2))
     by_time = _order(events.times_us, events.ids)
@@ -132,6 +132,7 @@ def features_at(
         latest,
         values,
         since,
+        sliding_of(shape, peaks, int(lengths.max(initial=0))),
     )
     if plan.sketches:
         answer_sketches(

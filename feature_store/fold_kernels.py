@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from feature_store.decay_kernels import bits_of, decay, number_of
 from feature_store.kernel_cache import kernel
 from feature_store.plan import NULL
-from feature_store.wide_kernels import add_square, add_value, float_of_signed, spread
+from feature_store.wide_kernels import add_square, add_value, float_of_signed, spread, subtract_square
 
 __all__ = [
     "COUNT",
@@ -50,6 +50,7 @@ __all__ = [
     "cells_of",
     "finish",
     "kind_code",
+    "remove",
     "start",
 ]
 
@@ -142,6 +143,18 @@ def add(kind: int, k: int, half_life_us: int, cells: I64, row: int, column: int,
         cells[row, column] += 1
         cells[row, column + 1] = t
         cells[row, column + 2], cells[row, column + 3] = bits_of(total), bits_of(weight)
+
+
+@kernel
+def remove(kind: int, cells: I64, row: int, column: int, x: int) -> None:
+    """Take back a value that was added, of a kind up to STD: of whole numbers nothing stays behind."""
+    if kind == COUNT:
+        cells[row, column] -= x
+        return
+    cells[row, column] -= 1
+    add_value(cells, row, column + 1, -x)
+    if kind >= VAR:
+        subtract_square(cells, row, column + 3, x)
 
 
 @kernel

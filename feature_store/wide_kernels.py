@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from feature_store.kernel_cache import kernel
 
-__all__ = ["add_square", "add_value", "float_of", "float_of_signed", "spread"]
+__all__ = ["add_square", "add_value", "float_of", "float_of_signed", "spread", "subtract_square"]
 
 I64 = NDArray[np.int64]
 _LOW = np.uint64(0xFFFFFFFF)
@@ -65,6 +65,20 @@ def add_square(cells: I64, row: int, column: int, x: int) -> None:
     over += _carry(q1, carry)
     cells[row, column], cells[row, column + 1] = np.int64(q0), np.int64(q1)
     cells[row, column + 2] = np.int64(np.uint64(cells[row, column + 2]) + over)
+
+
+@kernel
+def subtract_square(cells: I64, row: int, column: int, x: int) -> None:
+    """Take a square that was added off the three limbs at ``column``."""
+    size = _magnitude(x)
+    s0, s1 = _multiply(size, size)
+    q0, q1 = np.uint64(cells[row, column]), np.uint64(cells[row, column + 1])
+    borrow = _ONE if q0 < s0 else _ZERO
+    rest = q1 - s1
+    lent = _ONE if q1 < s1 else _ZERO
+    lent += _ONE if rest < borrow else _ZERO
+    cells[row, column], cells[row, column + 1] = np.int64(q0 - s0), np.int64(rest - borrow)
+    cells[row, column + 2] = np.int64(np.uint64(cells[row, column + 2]) - lent)
 
 
 @kernel

@@ -41,13 +41,15 @@ from feature_store.kernels import (
     SLOT,
     TOTAL,
     K,
+    Shape,
     T,
     mix64,
     present,
 )
 from feature_store.plan import NULL
+from feature_store.sliding_kernels import MANY, slide, slides
 
-__all__ = ["SAFE", "fill_values", "raise_peaks", "scratch_size"]
+__all__ = ["SAFE", "fill_column", "fill_values", "raise_peaks", "scratch_size", "sliding_of"]
 
 SAFE = 9.2e18
 """Below 2**63 by more than rounding."""
@@ -118,6 +120,20 @@ def fill_values(
         _fill_cell(features, empty, f, at, place, history, first, q, peaks, scratch, values, row)
 
 
+_SLIDING = np.empty(0, dtype=np.int64)
+
+
+def sliding_of(shape: Shape, peaks: I64, events: int) -> I64 | None:
+    """What :func:`fill_column` takes where windows of so many events may be worth sliding along.
+
+    None leaves it out of what is compiled, which takes half a minute with it and half of that without.
+    """
+    features = shape.features
+    walks = (features[:, LEAVE] >= 0) & ((features[:, KIND] > SHARE) | (features[:, PAUSE] >= 0))
+    is_wide = float(peaks.max(initial=0)) * events >= SAFE
+    return _SLIDING if events >= MANY and (walks.any() or is_wide) else None
+
+
 @kernel
 def fill_column(
     features: I64,
@@ -132,18 +148,26 @@ def fill_column(
     peaks: I64,
     scratch: I64,
     values: NDArray[np.float64],
+    sliding: I64 | None,
 ) -> None:
     """Write one feature of rows ``place … place + count - 1``, of one key: what :func:`fill_values` does row by row.
 
-    What a feature is need not be looked up for each of them, which is a third of the time of six features.
+    What a feature is need not be looked up for each of them, which is a third of the time of six features. Long windows
+    of many rows are not walked for each of them either, see :mod:`feature_store.sliding_kernels`.
 
     Args:
         f: which feature.
-        at: (n, D) as there, of each row.
+        at: (n, D) as there, of each row, by time.
         instants: (n,) of each row.
         values: (n, W).
+        sliding: of :func:`sliding_of`.
     """
-    if not _is_difference(features, f):
+    is_difference = _is_difference(features, f)
+    walks = not is_difference or _is_wide(features, f, at, place, count, peaks)
+    if sliding is not None and walks and slides(features, f, at, place, count, history):
+        slide(features, empty, f, at, place, count, history, instants, values)
+        return
+    if not is_difference:
         for row in range(place, place + count):
             _fill_cell(features, empty, f, at, row, history, first, instants[row], peaks, scratch, values, row)
         return
@@ -160,6 +184,16 @@ def fill_column(
 def _is_difference(features: I64, f: int) -> bool:
     """Whether a value is what two rows of the history differ by, and both are known."""
     return bool(features[f, KIND] <= SHARE and features[f, FOLD] < 0 and features[f, PAUSE] < 0)
+
+
+@kernel
+def _is_wide(features: I64, f: int, at: I64, place: int, count: int, peaks: I64) -> bool:
+    """Whether a sum over a bounded window may need more than 64 bits in some of these rows."""
+    enter, leave = features[f, ENTER], features[f, LEAVE]
+    if features[f, TOTAL] < 0 or leave < 0:
+        return False
+    most = float(at[place + count - 1, enter] - at[place, leave])
+    return bool(most * float(peaks[features[f, INPUT]]) >= SAFE)
 
 
 @kernel

@@ -6,10 +6,14 @@ from numpy.typing import NDArray
 from feature_store.kernel_cache import allocating_kernel, kernel
 from feature_store.kernels import GRID, I64, ID, SUMS, Shape, T, edge_at, edge_passes, upper_bound
 from feature_store.plan import MAX_STATE_EVENTS, NEVER_US, NULL
+from feature_store.sliding_kernels import MANY
 from feature_store.state.state_arrays import CHANGED, COUNT, DIRTY, EMITTED, START, Slots
-from feature_store.window_kernels import fill_values, scratch_size
+from feature_store.window_kernels import fill_column, fill_values, scratch_size
 
 __all__ = ["log_bounds", "state_bounds", "write_base", "write_latest", "write_log", "write_state"]
+
+_BLOCK = 4096
+"""Rows brought together at most."""
 
 
 @kernel
@@ -66,11 +70,18 @@ def write_log(
     valid_from: I64,
     valid_until: I64,
     values: NDArray[np.float64],
+    sliding: I64 | None,
 ) -> int:
-    """One row for each change point since the log's last instant, and from DIRTY on again; returns the rows."""
+    """One row for each change point since the log's last instant, and from DIRTY on again; returns the rows.
+
+    Rows of a key with many events are brought together and filled feature by feature, so that a long window need not
+    be walked for each of them (:mod:`feature_store.sliding_kernels`).
+    """
     meta, edges, features, empty = slots.meta, shape.edges, shape.features, shape.empty
-    at = np.empty((1, len(edges)), dtype=np.int64)
-    scratch = np.empty((1, scratch_size(_most_events(due, meta), shape.needs_scratch)), dtype=np.int64)
+    depth, most = len(edges), _most_events(due, meta)
+    at = np.empty((1, depth), dtype=np.int64)
+    gathered = np.empty((_BLOCK if sliding is not None and most >= MANY else 0, depth), dtype=np.int64)
+    scratch = np.empty((1, scratch_size(most, shape.needs_scratch)), dtype=np.int64)
     written = 0
     for row in range(due.size):
         slot = due[row]
@@ -79,14 +90,25 @@ def write_log(
         instant, said = _log_start(slot, meta)
         for d in range(len(edges)):
             at[0, d] = upper_bound(arena, start, end, edge_at(edges, d, instant))
-        first = written
+        first = filled = written
+        gathers = sliding is not None and end - start >= MANY
         while True:
             if said:
-                fill_values(features, empty, at, 0, arena, start, instant, peaks, scratch, values, written)
+                if gathers:
+                    for d in range(depth):
+                        gathered[written - filled, d] = at[0, d]
+                else:
+                    fill_values(features, empty, at, 0, arena, start, instant, peaks, scratch, values, written)
                 key_row[written], valid_from[written] = row, instant
                 if written > first:
                     valid_until[written - 1] = instant
                 written += 1
+                if sliding is not None and gathers and written - filled == _BLOCK:
+                    _fill_rows(
+                        features, empty, gathered, arena, start, valid_from[filled:written], peaks, scratch,
+                        values[filled:written], sliding,
+                    )  # fmt: skip
+                    filled = written
             following = NEVER_US
             for d in range(len(edges)):
                 if at[0, d] < end:
@@ -101,7 +123,30 @@ def write_log(
                 at[0, d] = k
         if written > first:
             valid_until[written - 1] = following
+        if sliding is not None and gathers:
+            _fill_rows(
+                features, empty, gathered, arena, start, valid_from[filled:written], peaks, scratch,
+                values[filled:written], sliding,
+            )  # fmt: skip
     return written
+
+
+@allocating_kernel
+def _fill_rows(
+    features: I64,
+    empty: NDArray[np.float64],
+    at: I64,
+    arena: I64,
+    start: int,
+    instants: I64,
+    peaks: I64,
+    scratch: I64,
+    values: NDArray[np.float64],
+    sliding: I64,
+) -> None:
+    """Write rows of one key, by time; arguments as of ``fill_column``."""
+    for f in range(features.shape[0] if instants.size > 0 else 0):
+        fill_column(features, empty, f, at, 0, instants.size, arena, start, instants, peaks, scratch, values, sliding)
 
 
 @allocating_kernel

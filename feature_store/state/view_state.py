@@ -22,7 +22,7 @@ from feature_store.state import cache_kernels, drain_kernels, ring_kernels, tabl
 from feature_store.state.state_memory import StateMemory
 from feature_store.state.view_changes import pack_changes
 from feature_store.state.view_snapshot import pack, unpack
-from feature_store.window_kernels import raise_peaks
+from feature_store.window_kernels import raise_peaks, sliding_of
 
 __all__ = ["BEGINNING_US", "Applied", "Drained", "ViewState"]
 
@@ -325,6 +325,7 @@ class ViewState:
             valid_from,
             valid_until,
             values,
+            sliding_of(shape, self._memory.peaks, len(arena)),
         )
         if self._memory.sketches:
             self._memory.sketches.fill(due, key_row[:n], valid_from[:n], self._settled_us, slots, arena, values)

@@ -1,10 +1,10 @@
 """Wide whole numbers against Python's own."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from feature_store.wide_kernels import add_square, add_value, float_of, float_of_signed, spread
+from feature_store.wide_kernels import add_square, add_value, float_of, float_of_signed, spread, subtract_square
 
 _I64 = st.one_of(
     st.integers(-(2**63) + 1, 2**63 - 1), st.integers(-9, 9), st.sampled_from([2**62, -(2**63) + 1, 2**63 - 1])
@@ -42,3 +42,19 @@ def test_sums_of_values_and_squares_are_exact(values: list[int]) -> None:
 
     assert float_of_signed(cells, 0, 1) == float(total)
     assert spread(cells, 0, 0) == float(len(values) * squares - total * total)
+
+
+@settings(deadline=None)
+@example([2**63 - 1] * 4 + [2**33 - 1], [2**20])
+@given(st.lists(_I64, max_size=20), st.lists(_I64, max_size=20))
+def test_squares_that_are_taken_back_leave_nothing(kept: list[int], taken: list[int]) -> None:
+    """Carries and borrows go through all limbs; in the example one goes from the lowest to the highest."""
+    cells, alone = np.zeros((1, 3), dtype=np.int64), np.zeros((1, 3), dtype=np.int64)
+    for value in (*taken, *kept):
+        add_square(cells, 0, 0, value)
+    for value in kept:
+        add_square(alone, 0, 0, value)
+    for value in reversed(taken):
+        subtract_square(cells, 0, 0, value)
+
+    assert cells.tolist() == alone.tolist()
