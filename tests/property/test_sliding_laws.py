@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
+from feature_store.compute import EventColumns, features_at
 from feature_store.kernels import I64, LEAVE, Shape, begin, edge_at, put, shape_of, upper_bound
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.sliding_kernels import slide, slides
@@ -98,7 +99,7 @@ def _hot(name: str, windows: tuple[hr.Window | str, ...], events: int, times: in
 @pytest.mark.parametrize(
     ("name", "times"), [*((name, 1) for name in _BOUNDED), ("sum", 2**57), ("mean", 2**57), ("std", 2**57)]
 )
-def test_a_hot_key_at_once_is_logged_as_event_by_event(name: str, times: int) -> None:
+def test_a_hot_key_at_once_is_logged_as_event_by_event_and_computed_so(name: str, times: int) -> None:
     """One batch fills more than one block of rows by sliding; as many batches walk each window."""
     windows = ("400us", hr.sliding("100us", hop="20us"), hr.session("1us", within="400us"))
     plan, times_us, inputs = _hot(name, windows, 4_500, times)
@@ -119,6 +120,9 @@ def test_a_hot_key_at_once_is_logged_as_event_by_event(name: str, times: int) ->
             said[since] = part.values[row].view(np.int64).tolist()
     rows = zip(whole.log.valid_from_us.tolist(), whole.log.values.view(np.int64).tolist(), strict=True)
     assert dict(rows) == said
+    events = EventColumns(keys=keys, times_us=times_us, ids=ids, inputs=inputs)
+    computed = features_at(plan, events, whole.log.keys, whole.log.valid_from_us)
+    assert np.array_equal(computed.view(np.int64), whole.log.values.view(np.int64))
 
 
 @pytest.mark.parametrize("name", _BOUNDED)
