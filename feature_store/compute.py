@@ -283,7 +283,7 @@ def request_columns(request: RequestFeatures, events: pa.Table, *, what: str = "
     """
     stream = request.of
     fields: dict[str, NDArray[np.generic]] = {stream.time: read_times(events, stream, what=what)}
-    for name, kind in stream.schema.items():
+    for name, kind in stream.published.items():
         fields[name] = read_field(events, name, kind, what=what)
     try:
         made: Mapping[str, Any] = request.fn(fields)

@@ -100,7 +100,8 @@ class ViewPlan:
     lateness_us: int
     retention_us: int
     """How far behind the watermark events are kept: reach and lateness. A lifetime, which an event changes however old
-    it is, reaches back the lateness at least: a partition that was idle may go on so far behind the others."""
+    it is, reaches back the lateness at least: a partition that was idle may go on so far behind the others. One of
+    labels reaches back their delay."""
     is_continuous: bool
     """Whether some value changes as time passes."""
     version: str
@@ -175,7 +176,7 @@ def compile_view(view: FeatureView) -> ViewPlan:
         label_enter_us=min(label_enters, default=NEVER_US),
         reach_us=view.reach_us,
         lateness_us=view.events.lateness_us,
-        retention_us=max(view.reach_us, view.events.lateness_us if view.has_lifetime else 0) + view.events.lateness_us,
+        retention_us=max(view.reach_us, _lifetime_reach_us(features, label_input, view)) + view.events.lateness_us,
         is_continuous=any(feature.is_continuous for feature in view.features),
         version=fingerprint(view),
     )
@@ -193,6 +194,14 @@ def to_steps(values: NDArray[np.float64], scale: int) -> NDArray[np.int64]:
     steps: NDArray[np.int64] = np.rint(np.where(missing, 0.0, values) * scale).astype(np.int64)
     steps[missing] = NULL
     return steps
+
+
+def _lifetime_reach_us(features: list[FeaturePlan], label_input: int, view: FeatureView) -> int:
+    """How far back single events matter to what counts them for ever."""
+    lifetimes = [entry for entry in features if entry.leave_at < 0]
+    if isinstance(view.source, LabelledStream) and any(entry.input_index == label_input for entry in lifetimes):
+        return max(view.events.lateness_us, view.source.labels.delay_us)
+    return view.events.lateness_us if lifetimes else 0
 
 
 def _edges(edges: list[Edge]) -> tuple[Edge, ...]:

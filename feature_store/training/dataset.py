@@ -266,6 +266,7 @@ def _read(
             project.labels_of(stream),
             start_us=first_needed_us(model, stream, start_us),
             end_us=end_us,
+            with_late=mode == "corrected",
             within=bounds,
             track=track,
         )

@@ -117,6 +117,7 @@ class _Work:
                 project,
                 stream,
                 bounds=bounds,
+                with_late=span["mode"] == "corrected",
                 range_rows=range_rows,
                 folder=folder / "logs" / stream.name,
             )

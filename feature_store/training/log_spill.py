@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from feature_store.definitions.backfill_cost import rows_of
 from feature_store.earlier_labels import EARLIER_TYPE
 from feature_store.ids import event_ids64
-from feature_store.offline.event_log import first_per_id, last_labels
+from feature_store.offline.event_log import arrival_order, first_per_id, last_labels, on_time
 from feature_store.offline.log_bounds import LogBounds
 from feature_store.offline.log_schema import conform
 from feature_store.offline.offline_log import LogKind, log_folder, segments_below
@@ -39,7 +39,7 @@ from headrace.spec.streams import EventStream, LabelStream
 
 __all__ = ["SpilledLog"]
 
-_KEPT, _LABEL, _ROW, _ID = "kept", "label", "row", "id"
+_KEPT, _LABEL, _ROW, _ID, _ORDER = "kept", "label", "row", "id", "order"
 _OF_LABELS = {_LABEL: pa.int64(), LABEL_ARRIVAL: TIMESTAMP, EARLIER_LABELS: EARLIER_TYPE}
 
 
@@ -51,6 +51,7 @@ class SpilledLog:
         project: whose log.
         stream: which stream.
         bounds: how far to read.
+        with_late: keep events that came too late for the stream.
         range_rows: rows of a range, and about of a bucket.
         folder: where to spill.
     """
@@ -62,12 +63,13 @@ class SpilledLog:
         stream: EventStream,
         *,
         bounds: LogBounds,
+        with_late: bool,
         range_rows: int,
         folder: Path,
     ) -> None:
         self._offline_dir, self._project = offline_dir, project
         self._stream, self._labels = stream, project.labels_of(stream)
-        self._bounds, self._range_rows = bounds, range_rows
+        self._bounds, self._with_late, self._range_rows = bounds, with_late, range_rows
         self._folder = folder
         self._facts = Spill(folder / "facts")
         self.rows = 0
@@ -88,14 +90,16 @@ class SpilledLog:
         work = f"rows of the log of {self._stream.name} looked through"
         track(work, 0, total)
         events, labels = Spill(self._folder / "ids"), Spill(self._folder / "labels")
+        reached: dict[int, int] = {}
         for start, table in self._ranges("events", self._stream.name, event_schema(self._stream)):
             self.rows = start + table.num_rows
-            self._spill_ids(events, table, np.arange(start, self.rows), buckets, [])
+            self._spill_ids(events, table, np.arange(start, self.rows), reached, buckets, [])
             track(work, self.rows, total)
         if self._labels is not None:
+            reached = {}
             for start, table in self._ranges("labels", self._labels.name, label_schema(self._labels)):
                 rows = np.arange(start, start + table.num_rows)
-                self._spill_ids(labels, table, rows, buckets, [self._labels.value])
+                self._spill_ids(labels, table, rows, reached, buckets, [self._labels.value])
                 track(work, self.rows + start + table.num_rows, total)
         for bucket in range(buckets):
             held = events.read(bucket)
@@ -138,23 +142,33 @@ class SpilledLog:
         )
 
     def _add_facts(self, held: pa.Table, labels: pa.Table | None) -> None:
-        kept = first_per_id(held, _ID)
+        kept = first_per_id(held, _ID, held[_ORDER].to_numpy())
         facts: dict[str, Any] = {
             _ROW: held[_ROW],
             _KEPT: pa.array(np.isin(held[_ROW].to_numpy(), kept[_ROW].to_numpy())),
         }
         if self._labels is not None and labels is not None:
-            facts |= _labels_of(held, last_labels(labels, _ID, self._labels.value), self._labels.value)
+            value = self._labels.value
+            facts |= _labels_of(held, last_labels(labels, _ID, value, labels[_ORDER].to_numpy()), value)
         elif self._labels is not None:
             facts |= {name: pa.nulls(held.num_rows, kind) for name, kind in _OF_LABELS.items()}
         self._facts.add(pa.table(facts), held[_ROW].to_numpy() // self._range_rows)
 
-    def _spill_ids(self, spill: Spill, table: pa.Table, rows: NDArray[np.int64], buckets: int, more: list[str]) -> None:
+    def _spill_ids(
+        self,
+        spill: Spill,
+        table: pa.Table,
+        rows: NDArray[np.int64],
+        reached: dict[int, int],
+        buckets: int,
+        more: list[str],
+    ) -> None:
         name = self._stream.id
         column = table[name].combine_chunks()
         ids = event_ids64(column.to_numpy(zero_copy_only=False))
         kept = {other: table[other] for other in (ARRIVAL, PARTITION, OFFSET, *more)}
-        spill.add(pa.table({_ROW: rows, _ID: ids, **kept}), key_partitions(ids, buckets))
+        order = arrival_order(table, reached)
+        spill.add(pa.table({_ROW: rows, _ID: ids, _ORDER: order, **kept}), key_partitions(ids, buckets))
 
     def _size(self, kind: LogKind, topic: str) -> int:
         """Rows of a log; what is merged meanwhile is missing, and this only chooses how many buckets there are."""
@@ -181,7 +195,8 @@ class SpilledLog:
                 with pq.ParquetFile(segment.path) as file:
                     for batch in file.iter_batches(self._range_rows):
                         table = conform(pa.Table.from_batches([batch]), schema, segment.path)
-                        yield self._bounds.keep(table, kind, topic)
+                        table = self._bounds.keep(table, kind, topic)
+                        yield table if kind == "labels" or self._with_late else on_time(table)
             except FileNotFoundError as error:
                 raise UnavailableError(
                     f"{segment.path} was merged while the log was read", hint="run the command again"

@@ -25,7 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--model", help="which model, when the project has several")
     build.add_argument("--from", dest="start", required=True, metavar="T", help="first event time, ISO 8601 with zone")
     build.add_argument("--until", dest="end", required=True, metavar="T", help="event time after the last")
-    build.add_argument("--as-of", metavar="T", help="use only what was known then (default: now)")
+    build.add_argument(
+        "--as-of",
+        metavar="T",
+        help="as_served: use only what was known then; corrected: rows whose labels were due then (default: now)",
+    )
     build.add_argument(
         "--mode",
         choices=("as_served", "corrected"),

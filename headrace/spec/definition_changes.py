@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace.spec.durations import format_duration
-from headrace.spec.view_definition import FeatureDefinition, FieldDefinition, ViewDefinition
+from headrace.spec.view_definition import NO_ID, FeatureDefinition, FieldDefinition, ViewDefinition
 
 __all__ = ["ChangeKind", "Reason", "ViewChange", "compare_view", "compare_views"]
 
@@ -90,7 +90,9 @@ def _of_identity(before: ViewDefinition, after: ViewDefinition) -> Iterator[Reas
     if before.stream != after.stream:
         yield Reason(kind="breaking", text=f"stream {before.stream} is {after.stream}: other events")
     if before.id != after.id:
-        yield Reason(kind="breaking", text=f"id {before.id} is {after.id}: events are told apart otherwise")
+        text = f"id {before.id} is {after.id}: events are told apart otherwise"
+        is_new_stream = NO_ID in (before.id, after.id)
+        yield Reason(kind="breaking", text=f"{text}: give the stream a new name" if is_new_stream else text)
     if before.time != after.time:
         yield Reason(kind="breaking", text=f"time {before.time} is {after.time}: events happen at other instants")
     if (before.labels, before.label_value) != (after.labels, after.label_value):

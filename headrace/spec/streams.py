@@ -146,7 +146,8 @@ class EventStream:
             )
         if self.has_id:
             fields.setdefault(self.id, Int64())
-        taken = sorted({*fields, self.time} & (_RESERVED | {PLACE_ID} - {self.id}))
+        reserved = _RESERVED | {PLACE_ID} - {self.id}
+        taken = sorted(name for name in {*fields, self.time} if name.lower() in reserved)
         if taken:
             raise DefinitionError(
                 f"stream {self.name!r}: field {taken[0]!r} has the name of a column of the logs",
@@ -231,7 +232,7 @@ class LabelStream:
                 f"label stream {self.name!r}: value is {self.value!r}", hint="name the field of the outcome, 0 or 1"
             )
         object.__setattr__(self, "format", _format(self.format, what=f"label stream {self.name!r}"))
-        if self.value in {*self.of.schema, self.of.time, *_RESERVED, PLACE_ID}:
+        if self.value in (*self.of.schema, self.of.time) or self.value.lower() in _RESERVED | {PLACE_ID}:
             raise DefinitionError(
                 f"label stream {self.name!r}: value {self.value!r} is already a field of {self.of.name!r}"
                 " or a column of the logs",

@@ -7,9 +7,18 @@ from headrace.spec.project import Project, fingerprint
 from headrace.spec.streams import LabelledStream
 from headrace.spec.types import FieldType, Float64, String
 
-__all__ = ["FeatureDefinition", "FieldDefinition", "ViewDefinition", "describe_view", "describe_views", "readers_of"]
+__all__ = [
+    "NO_ID",
+    "FeatureDefinition",
+    "FieldDefinition",
+    "ViewDefinition",
+    "describe_view",
+    "describe_views",
+    "readers_of",
+]
 
-_NO_ID = "(the place in Kafka)"
+NO_ID = "(the place in Kafka)"
+"""Stands for the field of the id where producers write none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +93,7 @@ def describe_view(view: FeatureView) -> ViewDefinition:
         ttl_us=view.ttl_us,
         stream=stream.name,
         time=stream.time,
-        id=stream.id if stream.has_id else _NO_ID,
+        id=stream.id if stream.has_id else NO_ID,
         lateness_us=stream.lateness_us,
         labels=labels.name if labels else "",
         label_value=labels.value if labels else "",

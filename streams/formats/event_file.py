@@ -33,6 +33,8 @@ def read_event_file(
         )
     place = table.column_names.index(stream.time)
     table = table.set_column(place, stream.time, table[stream.time].cast(pa.timestamp("us", tz="UTC")))
+    if declared is None and labels is not None:
+        raise ConfigError(f"{labels}: stream {stream.name!r} has no labels", hint="leave --labels out, or declare them")
     if declared is None:
         return table, None
     if labels is not None:

@@ -98,6 +98,27 @@ def test_labels_that_were_corrected_are_told_and_what_is_said_again_is_known_sin
     ]
 
 
+def test_messages_of_a_partition_arrived_as_they_stand_whatever_their_timestamps(tmp_path: Path) -> None:
+    """What stands before a label that had arrived is never seen; a partition's clock may be behind another's."""
+    _write_events(tmp_path, 0, 0, [(7, 10, 500, False), (7, 20, 400, False), (8, 30, 450, False)])
+    _write_events(tmp_path, 1, 0, [(8, 40, 480, False), (7, 50, 90, False)])
+    _write_labels(tmp_path, [(7, 0, 620), (7, 1, 610), (8, 1, 630), (8, 0, 640), (8, 1, 640)])
+
+    events = read_events(tmp_path, _project(tmp_path), CLICKS, BOUGHT)
+
+    assert list(zip(events["click"].to_pylist(), _us(events["at"]), strict=True)) == [(8, 40), (7, 50)]
+    assert dict(zip(events["click"].to_pylist(), events["buys"].to_pylist(), strict=True)) == {7: 1, 8: 1}
+    assert dict(zip(events["click"].to_pylist(), _us(events["_label_arrival"]), strict=True)) == {7: 610, 8: 630}
+    assert not any(events["_earlier_labels"].to_pylist())
+
+
+def test_without_late_events_a_copy_that_came_in_time_counts(tmp_path: Path) -> None:
+    _write_events(tmp_path, 0, 0, [(7, 10, 500, True), (7, 490, 510, False), (7, 495, 520, False)])
+
+    for with_late, at in ((True, 10), (False, 490)):
+        assert _us(read_events(tmp_path, _project(tmp_path), CLICKS, with_late=with_late)["at"]) == [at]
+
+
 def test_an_empty_log_has_the_columns_and_no_rows(tmp_path: Path) -> None:
     events = read_events(tmp_path, _project(tmp_path), CLICKS, BOUGHT)
 

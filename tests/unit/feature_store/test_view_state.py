@@ -6,7 +6,7 @@ import pytest
 from feature_store.compute import EventColumns, features_at
 from feature_store.plan import MAX_STATE_EVENTS, NULL, ViewPlan, compile_view
 from feature_store.state.view_state import ViewState
-from headrace import EventStream, FeatureView, Int64, LabelStream, String, count, mean, sum
+from headrace import EventStream, FeatureView, Int64, LabelStream, String, count, lifetime, mean, sum
 from headrace.errors import IntegrityError
 
 SECOND = 1_000_000
@@ -123,6 +123,29 @@ def test_a_label_read_ahead_of_its_event_waits_from_its_arrival() -> None:
         state.apply(np.zeros(1, np.int64), before, np.array([7]), np.array([[1], [1], [NULL]]))
 
         assert bool(state.drain(log=False).latest.values[0, bad] == 1.0) is known
+
+
+@pytest.mark.parametrize(("minute", "counted"), [(3, True), (11, True), (12, True), (14, False)])
+@pytest.mark.parametrize("delay", ["0s", "10m"])
+def test_a_lifetime_takes_labels_as_late_as_their_delay_and_the_lateness(
+    minute: int, counted: bool, delay: str
+) -> None:
+    """The key has an event each minute; the first one's label comes after ten, as declared, or a little later."""
+    stream = EventStream("e", key="k", time="at", id="id", schema={"k": Int64}, lateness="2m")
+    labels = LabelStream("l", of=stream, value="bad", delay="10m")
+    features = [sum("bad").over(lifetime(), delay=delay)]
+    state = ViewState(
+        compile_view(FeatureView("v", entity="k", source=stream.with_label(labels), features=features, closed="right"))
+    )
+    key, nothing = np.zeros(1, dtype=np.int64), np.full((1, 1), NULL)
+    for now in range(30):
+        state.apply(key, key + now * 60 * SECOND, key + now, nothing)
+        state.advance(now * 60 * SECOND)
+        if now == minute:
+            state.label(key, key + 1)
+        rows = state.drain(log=False).latest
+
+    assert rows.values.tolist() == [[float(counted)]]
 
 
 def test_inputs_of_the_caller_are_left_alone() -> None:

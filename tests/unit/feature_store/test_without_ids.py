@@ -27,7 +27,12 @@ clicks = EventStream("clicks", key="card", time="at", id=ID, schema={"card": Int
 use = FeatureView("use", entity="card", source=clicks, closed="right",
     features=[count().over("6h", "2d"), first("s").over("1d"), last_k("page", 3).over("2d")])
 pages = FeatureView("pages", entity="page", source=clicks, features=[mean("s", where=col("card") > 2).over("1d")])
-night = RequestFeatures("night", of=clicks, fn=lambda click: {"late": click["at"] // 3_600_000_000 % 24 > 20})
+
+def late(click):
+    assert "_id" not in click  # nobody writes it
+    return {"late": click["at"] // 3_600_000_000 % 24 > 20}
+
+night = RequestFeatures("night", of=clicks, fn=late)
 """
 
 

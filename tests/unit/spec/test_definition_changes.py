@@ -124,7 +124,7 @@ def test_a_stream_that_gets_an_id_or_loses_it_tells_its_events_apart_otherwise()
     for one, two in ((before, ours), (ours, before), (theirs, ours)):
         change = compare_view(one, two, {})
         assert change.kind == "breaking"
-        assert "events are told apart otherwise" in change.reasons[0].text
+        assert "events are told apart otherwise: give the stream a new name" in change.reasons[0].text
 
 
 def test_a_list_that_becomes_longer_breaks_its_reader() -> None:

@@ -78,6 +78,11 @@ def test_definitions_are_frozen() -> None:
         (lambda: EventStream("p", key="a", time="_id", id=None, schema={"a": Int64}), "'_id'", "id='_id'"),
         (lambda: EventStream("p", key="a", time="_offset", id="i", schema={"a": Int64}), "'_offset'", "another name"),
         (
+            lambda: EventStream("p", key="a", time="t", id="i", schema={"a": Int64, "_Late": Int64}),
+            "'_Late'",
+            "another name",
+        ),
+        (
             lambda: EventStream("p", key="a", time="t", id="i", schema={"a": Int64, "_id": Int64}),
             "'_id'",
             "another name",

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from headrace import EventStream, Int64, LabelStream
+from headrace.errors import ConfigError
 from streams.formats.event_file import read_event_file
 
 _EVENTS = EventStream("events", key="key", time="at", id="id", schema={"key": Int64, "id": Int64})
@@ -45,3 +47,13 @@ def test_of_many_labels_the_last_counts(tmp_path: Path) -> None:
     table = _read(tmp_path, list(ids), [(number % 5_000, number) for number in range(20_000)])
     assert table["id"].to_pylist() == ids
     assert table["bad"].to_pylist() == [15_000 + number for number in ids]
+
+
+def test_labels_of_a_stream_that_has_none_are_refused(tmp_path: Path) -> None:
+    events, outcomes = tmp_path / "events.parquet", tmp_path / "labels.parquet"
+    at = pa.array([0], pa.timestamp("us", tz="UTC"))
+    pq.write_table(pa.table({"id": [1], "key": [1], "at": at}), events)
+    pq.write_table(pa.table({"id": [1], "bad": [1]}), outcomes)
+
+    with pytest.raises(ConfigError, match="has no labels"):
+        read_event_file(events, outcomes, _EVENTS, None)
