@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from feature_store.definitions.backfill_cost import rows_of
 from feature_store.earlier_labels import EARLIER_TYPE
 from feature_store.ids import event_ids64
-from feature_store.offline.event_log import arrival_order, first_per_id, last_labels, on_time
 from feature_store.offline.log_bounds import LogBounds
 from feature_store.offline.log_schema import conform
 from feature_store.offline.offline_log import LogKind, log_folder, segments_below
+from feature_store.offline.repeated_ids import arrival_order, first_per_id, last_labels, on_time
 from feature_store.offline_tables import (
     ARRIVAL,
     EARLIER_LABELS,
