@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from feature_store.compute import EventColumns, Mode, event_columns, features_at, request_columns
 from feature_store.derived import derive_columns
 from feature_store.ids import event_ids64
+from feature_store.offline.repeated_ids import on_time
 from feature_store.offline_tables import ARRIVAL, LABEL_ARRIVAL, LATE
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.row_values import value_columns
@@ -185,7 +186,7 @@ def seen_by(events: pa.Table, as_of_us: int) -> pa.Table:
     """Events the stream had applied by ``as_of_us``."""
     if ARRIVAL in events.column_names:
         events = events.filter(pc.less_equal(_instants(events[ARRIVAL]), as_of_us))
-    return events.filter(pc.invert(events[LATE])) if LATE in events.column_names else events
+    return on_time(events) if LATE in events.column_names else events
 
 
 def _fields_of_gates(model: Model) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from feature_store.kernels import I64, LEAVE, Shape, begin, edge_at, put, shape_
 from feature_store.plan import NULL, ViewPlan, compile_view
 from feature_store.sliding_kernels import slide, slides
 from feature_store.state.view_state import ViewState
-from feature_store.window_kernels import fill_values, raise_peaks, scratch_size
+from feature_store.window_kernels import fill_values, raise_peaks, scratch_size, sliding_of
 from tests.property.view_cases import AGGREGATIONS, views
 
 _HUGE = 2**62
@@ -123,6 +123,21 @@ def test_a_hot_key_at_once_is_logged_as_event_by_event_and_computed_so(name: str
     events = EventColumns(keys=keys, times_us=times_us, ids=ids, inputs=inputs)
     computed = features_at(plan, events, whole.log.keys, whole.log.valid_from_us)
     assert np.array_equal(computed.view(np.int64), whole.log.values.view(np.int64))
+
+
+def test_sliding_is_compiled_only_where_a_bounded_window_may_be_walked() -> None:
+    """Texts of a sketch are digests, larger than any sum may be; they are no reason."""
+    for name in _BOUNDED:
+        plan, _, _ = _hot(name, ("400us",), 1)
+        peaks = np.full(len(plan.inputs), 40)
+        walks = plan.features[0].feature.kind not in ("count", "sum", "mean", "share")
+        assert sliding_of(shape_of(plan), peaks, 255) is None
+        assert (sliding_of(shape_of(plan), peaks, 256) is None) != walks
+    counted = [*hr.sum("size").over("400us"), *AGGREGATIONS["approx_distinct texts"].over(hr.lifetime())]
+    plan = compile_view(hr.FeatureView("use", entity="key", source=_EVENTS, features=counted))
+    large = np.array([2**62 if entry.name.startswith("kind") else 40 for entry in plan.inputs])
+    assert sliding_of(shape_of(plan), large, 4_000) is None
+    assert sliding_of(shape_of(plan), large[::-1].copy(), 4_000) is not None
 
 
 @pytest.mark.parametrize("name", _BOUNDED)
